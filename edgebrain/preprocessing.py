@@ -1,0 +1,264 @@
+"""From a scan to the graph's input; the only implementation in the project.
+
+Training, calibration, verification and serving all call :func:`prepare`, so that a score cannot change because pixels
+were made ready in two ways. What depends on a model is in its :class:`~edgebrain.types.InputSpec`; the algorithm itself
+is versioned by ``InputSpec.preprocessing``.
+
+Version 1:
+
+1. Intensities. uint8 passes through. Anything else is mapped linearly from two robust percentiles to 0..255, which
+   makes the result independent of bit depth and of any positive slope and any intercept (rescale tags, scanner gain).
+2. Head crop. The surroundings are estimated from the image border; pixels that differ from them are cleaned by
+   morphology, and the extreme points of the largest part bound the head. This follows the threshold, erode/dilate and
+   extreme-point crop that is usual for this data, but measures the background instead of assuming it black, so that
+   inverted and padded images crop alike.
+3. Resize. The aspect ratio is kept: area averaging when shrinking, bilinear when enlarging, and padding with the
+   background for the rest.
+
+Normalisation and channel repetition are part of the graph.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from edgebrain.errors import UnsupportedScan
+from edgebrain.imaging import cv2
+from edgebrain.types import AnyPixels, Image8, InputSpec, Intensity, Prepared, Scan
+
+PREPROCESSING_VERSION = 1
+MIN_SIDE = 32
+"""Pixels. Smaller images hold no judgeable anatomy; the published sets start at about 150."""
+MIN_RANGE = 8
+"""Grey levels between the darkest and brightest pixel of a uint8 image below which there is nothing to see."""
+
+_MASK_SIDE = 128  # the head is found on a copy of at most this side: faster, and blind to noise and fine text
+_MASK_CONTRAST = 0.10  # share of the grey range by which a pixel must differ from the background to count as head
+_UNIFORM_BORDER = 0.5  # share of border pixels that must look like background for a background to exist
+_FRAME_INSET = 2  # mask pixels; steps over the blurred inner edge of a drawn frame
+_FRAME_CONTRAST = 64  # grey levels between a frame and the background inside it
+_MIN_HEAD_AREA = 0.05  # share of the image; a smaller find is text or noise, not a head
+
+
+class Box(NamedTuple):
+    """A half-open pixel rectangle: rows [top, bottom), columns [left, right)."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Head(NamedTuple):
+    """Where the head is, and the grey level of what surrounds it."""
+
+    box: Box
+    background: int
+
+
+def prepare(scan: Scan, spec: InputSpec) -> Prepared:
+    """Make a scan ready for a graph.
+
+    Args:
+        scan: 2-D pixels of any integer or float dtype, bright is bright.
+        spec: What the graph expects.
+
+    Returns:
+        uint8 image [1, spec.height, spec.width], the intensity mapping used, and warnings.
+
+    Raises:
+        UnsupportedScan: The pixels are not 2-D, too few, constant, or not finite; or the model asks for an algorithm
+            that this version does not have.
+    """
+    if spec.preprocessing != PREPROCESSING_VERSION:
+        raise UnsupportedScan(
+            f"The model wants preprocessing version {spec.preprocessing}; this edgebrain has {PREPROCESSING_VERSION}.",
+            remedy="Use the edgebrain version that the model names, or export the model again.",
+        )
+    pixels = _checked(scan)
+    image, intensity, warnings = to_uint8(pixels, spec, scan.source)
+    head = find_head(image) if spec.head_crop else Head(Box(0, image.shape[0], 0, image.shape[1]), 0)
+    fitted = fit(image[head.box.top : head.box.bottom, head.box.left : head.box.right], spec, head.background)
+    return Prepared(image=fitted[np.newaxis], intensity=intensity, warnings=warnings)
+
+
+def _checked(scan: Scan) -> AnyPixels:
+    pixels = scan.pixels
+    if pixels.ndim != 2 or pixels.dtype.kind not in "uif":  # noqa: PLR2004 - a slice has two dimensions
+        raise UnsupportedScan(
+            f"{scan.source}: expected a 2-D array of integers or floats, got {pixels.dtype} {pixels.shape}.",
+            remedy="Give one slice at a time.",
+        )
+    if min(pixels.shape) < MIN_SIDE:
+        raise UnsupportedScan(
+            f"{scan.source}: {pixels.shape[1]}x{pixels.shape[0]} pixels are too few; {MIN_SIDE} a side are needed.",
+            remedy="Use the original image, not a thumbnail.",
+        )
+    return pixels
+
+
+def to_uint8(pixels: AnyPixels, spec: InputSpec, source: str = "<array>") -> tuple[Image8, Intensity, tuple[str, ...]]:
+    """Map intensities to uint8; see the module's text for the rule.
+
+    Args:
+        pixels: [H, W], any integer or float dtype.
+        spec: Holds the two percentiles.
+        source: Named in errors.
+
+    Returns:
+        uint8 [H, W], the mapping, and warnings.
+
+    Raises:
+        UnsupportedScan: Constant or not finite.
+    """
+    if pixels.dtype == np.uint8:
+        low, high = cv2.minMaxLoc(pixels)[:2]
+        if high - low < MIN_RANGE:
+            raise _no_contrast(source, low, high)
+        return pixels, Intensity("native"), ()
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise UnsupportedScan(
+            f"{source}: the image has pixels that are not finite numbers (NaN or infinite).",
+            remedy="Replace them by the background value before classifying.",
+        )
+    low, high = _percentiles(pixels, spec.low_percentile, spec.high_percentile)
+    warnings: tuple[str, ...] = ()
+    if _half_range(low, high) <= 0:
+        low, high = float(pixels.min()), float(pixels.max())
+        if _half_range(low, high) <= 0:
+            raise _no_contrast(source, low, high)
+        warnings = ("intensity percentiles coincide; the full range was used instead",)
+    scaled = _linear_to_255(pixels, low, high)
+    return scaled, Intensity("percentile", low, high), warnings
+
+
+def _no_contrast(source: str, low: float, high: float) -> UnsupportedScan:
+    return UnsupportedScan(
+        f"{source}: nothing to see, all pixels lie between {low:g} and {high:g}.",
+        remedy="Check that the slice was exported with its contents.",
+    )
+
+
+def _percentiles(pixels: AnyPixels, low: float, high: float) -> tuple[float, float]:
+    # Order statistics, not interpolated percentiles: they commute exactly with any increasing map of the values.
+    flat = pixels.reshape(-1)
+    last = flat.size - 1
+    ranks = (int(low / 100 * last), int(np.ceil(high / 100 * last)))
+    found = np.partition(flat, ranks)
+    return float(found[ranks[0]]), float(found[ranks[1]])
+
+
+def _half_range(low: float, high: float) -> float:
+    # Halved first, because high - low of extreme floats can be infinite although both are finite.
+    return high / 2 - low / 2
+
+
+def _linear_to_255(pixels: AnyPixels, low: float, high: float) -> Image8:
+    # Divided, not multiplied by a reciprocal, because that of a tiny range can be infinite; so can be the quotient of a
+    # value far outside the percentiles, which the clipping then settles.
+    with np.errstate(over="ignore"):
+        values = (pixels.astype(np.float64) / 2 - low / 2) / _half_range(low, high) * 255.0
+    # Rounded to 1e-6 before rounding to a whole grey level: a slope or intercept disturbs the last bits, and must not
+    # flip a value that lies exactly between two levels. 16-bit data cannot come closer to such a tie than 7e-6.
+    grey = np.floor(np.round(np.clip(values, 0.0, 255.0), 6) + 0.5)
+    return np.asarray(grey, np.uint8)
+
+
+def find_head(image: Image8) -> Head:
+    """Find the head and the grey level around it.
+
+    A drawn frame or a page margin counts as a first background: when what is left inside it has a uniform border of
+    another grey level, the search is repeated there.
+
+    Args:
+        image: uint8 [H, W] of at least MIN_SIDE pixels a side.
+
+    Returns:
+        The bounding box (the whole image when no head stands out from a uniform background) and the background level
+        (0 when the border is not uniform, as in a tight crop).
+    """
+    rows, columns = image.shape
+    scale = min(1.0, _MASK_SIDE / max(rows, columns))
+    small_size = (max(8, round(columns * scale)), max(8, round(rows * scale)))
+    small = np.asarray(cv2.resize(image, small_size, interpolation=cv2.INTER_AREA), np.uint8)
+    tolerance = max(5.0, _MASK_CONTRAST * (int(small.max()) - int(small.min())))
+    box, background = _head_in_mask(small, tolerance)
+    inner = _inset(box, _FRAME_INSET)
+    if background is not None and inner.bottom - inner.top >= _MASK_SIDE // 4 <= inner.right - inner.left:
+        framed, inner_background = _head_in_mask(small[inner.top : inner.bottom, inner.left : inner.right], tolerance)
+        if inner_background is not None and abs(inner_background - background) > _FRAME_CONTRAST:
+            box = Box(
+                inner.top + framed.top,
+                inner.top + framed.bottom,
+                inner.left + framed.left,
+                inner.left + framed.right,
+            )
+            background = inner_background
+    # One mask pixel of margin: the mask is coarser than the image, and its edge is a threshold, not the skin.
+    row_step, column_step = rows / small.shape[0], columns / small.shape[1]
+    outer = _inset(box, -1)
+    return Head(
+        Box(
+            max(0, int(outer.top * row_step)),
+            min(rows, int(np.ceil(outer.bottom * row_step))),
+            max(0, int(outer.left * column_step)),
+            min(columns, int(np.ceil(outer.right * column_step))),
+        ),
+        background or 0,
+    )
+
+
+def _inset(box: Box, by: int) -> Box:
+    return Box(box.top + by, box.bottom - by, box.left + by, box.right - by)
+
+
+def _head_in_mask(small: Image8, tolerance: float) -> tuple[Box, int | None]:
+    whole = Box(0, small.shape[0], 0, small.shape[1])
+    border = np.concatenate([small[0], small[-1], small[1:-1, 0], small[1:-1, -1]])
+    background = int(np.median(border))
+    if np.mean(np.abs(border.astype(np.int16) - background) <= tolerance) < _UNIFORM_BORDER:
+        return whole, None
+    distance = cv2.absdiff(small, np.full_like(small, background))
+    return _largest_part((distance > tolerance).astype(np.uint8)) or whole, background
+
+
+def _largest_part(mask: Image8) -> Box | None:
+    kernel = np.ones((3, 3), np.uint8)
+    cleaned = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)  # thin text and specks go
+    # Closing joins scalp and brain over the dark skull.
+    cleaned = cv2.morphologyEx(cleaned, cv2.MORPH_CLOSE, kernel, iterations=2)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(cleaned, connectivity=8)
+    if count <= 1:
+        return None
+    spans = stats[1:, cv2.CC_STAT_WIDTH] * stats[1:, cv2.CC_STAT_HEIGHT]
+    left, top, width, height = (int(v) for v in stats[1 + int(np.argmax(spans)), :4])
+    if width * height < _MIN_HEAD_AREA * mask.size:
+        return None
+    return Box(top, top + height, left, left + width)
+
+
+def fit(image: Image8, spec: InputSpec, background: int) -> Image8:
+    """Resize into the input size, keeping the aspect ratio and padding with the background.
+
+    Args:
+        image: uint8 [h, w].
+        spec: Target size.
+        background: Grey level of the padding.
+
+    Returns:
+        uint8 [spec.height, spec.width].
+    """
+    rows, columns = image.shape
+    scale = min(spec.height / rows, spec.width / columns)
+    new_rows = min(spec.height, max(1, round(rows * scale)))
+    new_columns = min(spec.width, max(1, round(columns * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = np.asarray(cv2.resize(image, (new_columns, new_rows), interpolation=method), np.uint8)
+    if (new_rows, new_columns) == (spec.height, spec.width):
+        return resized
+    canvas = np.full((spec.height, spec.width), background, np.uint8)
+    top, left = (spec.height - new_rows) // 2, (spec.width - new_columns) // 2
+    canvas[top : top + new_rows, left : left + new_columns] = resized
+    return canvas
