@@ -1,0 +1,122 @@
+"""From logits to an answer: calibrated probabilities, then triage. Pure, and the same for every engine.
+
+Probabilities are ``softmax(logits / temperature)`` (temperature scaling, Guo et al., "On Calibration of Modern Neural
+Networks", ICML 2017). Triage has three outcomes and no silent middle:
+
+* The picture cannot be what the model was made for: *cannot_assess*.
+* The tumour probability reaches the operating point: *prioritise*, also when the kind of tumour is unclear.
+* It lies below ``standard_below`` and the best label is confident: *standard*, read in turn.
+* Anything in between: *cannot_assess*, which goes to a person too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from edgebrain.types import Float32, Float64, Triage
+
+
+class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How logits become an answer. All values are fitted on held-out groups and kept in the manifest.
+
+    Attributes:
+        temperature: Divides the logits before the softmax.
+        operating_point: Tumour probability from which a scan is prioritised.
+        standard_below: Tumour probability below which a scan is read in turn; between the two nothing is claimed.
+        min_confidence: Probability that the best label needs, unless the scan is prioritised anyway.
+        max_color_fraction: Share of coloured pixels above which the picture is not taken for an MRI slice.
+    """
+
+    temperature: float = 1.0
+    operating_point: float = 0.5
+    standard_below: float = 0.5
+    min_confidence: float = 0.0
+    max_color_fraction: float = 0.05
+
+
+class Verdict(NamedTuple):
+    """The answer for one scan; the fields are those of :class:`~edgebrain.types.Prediction`."""
+
+    label: str
+    probabilities: dict[str, float]
+    tumor_probability: float | None
+    triage: Triage
+    reasons: tuple[str, ...]
+
+
+def probabilities_of(logits: Float32, temperature: float) -> Float64:
+    """Calibrated probabilities.
+
+    Args:
+        logits: float [..., K].
+        temperature: Above 0; larger is less sure.
+
+    Returns:
+        float64 [..., K], each row sums to 1.
+    """
+    wide = logits.astype(np.float64)
+    # The maximum goes first: whatever overflows in the division then is minus infinity, which has probability 0.
+    with np.errstate(over="ignore"):
+        exponents = np.exp((wide - wide.max(axis=-1, keepdims=True)) / temperature)
+    result: Float64 = exponents / exponents.sum(axis=-1, keepdims=True)
+    return result
+
+
+def decide(
+    logits: Float32, labels: Sequence[str], negative: str | None, spec: DecisionSpec, *, color_fraction: float = 0.0
+) -> Verdict:
+    """Decide on one scan.
+
+    Args:
+        logits: float32 [K].
+        labels: K labels.
+        negative: The label that means "no tumour", where the model has one.
+        spec: Decision parameters.
+        color_fraction: Share of coloured pixels; MRI slices are grey.
+
+    Returns:
+        The verdict, with a reason for its triage in words.
+    """
+    row = probabilities_of(logits, spec.temperature)
+    best = int(row.argmax())
+    label, confidence = labels[best], float(row[best])
+    named = {name: float(p) for name, p in zip(labels, row, strict=True)}
+    tumor = None if negative is None else 1.0 - named[negative]
+    if color_fraction > spec.max_color_fraction:
+        reason = f"{color_fraction:.0%} of the pixels are coloured: not an MRI slice as the model knows them"
+        return Verdict(label, named, tumor, Triage.CANNOT_ASSESS, (reason,))
+    if tumor is None:
+        triage, reasons = _triage_kind(label, confidence, spec)
+    else:
+        triage, reasons = _triage_tumor(label, confidence, tumor, spec)
+    return Verdict(label, named, tumor, triage, reasons)
+
+
+def _unsure(label: str, confidence: float, spec: DecisionSpec) -> str:
+    return f"best label {label} at {confidence:.1%}, below {spec.min_confidence:.0%}"
+
+
+def _triage_kind(label: str, confidence: float, spec: DecisionSpec) -> tuple[Triage, tuple[str, ...]]:
+    # A model that only tells kinds of tumour apart takes whatever it is shown for one.
+    if confidence < spec.min_confidence:
+        return Triage.CANNOT_ASSESS, (_unsure(label, confidence, spec),)
+    return Triage.PRIORITISE, (f"the model tells kinds of tumour apart: {label} at {confidence:.1%}",)
+
+
+def _triage_tumor(label: str, confidence: float, tumor: float, spec: DecisionSpec) -> tuple[Triage, tuple[str, ...]]:
+    unsure = _unsure(label, confidence, spec)
+    if tumor >= spec.operating_point:
+        reason = f"tumour probability {tumor:.1%} reaches the operating point {spec.operating_point:.1%}"
+        kind = (f"the kind is uncertain: {unsure}",) if confidence < spec.min_confidence else ()
+        return Triage.PRIORITISE, (reason, *kind)
+    if not tumor < spec.standard_below:  # asked so that a number that is none never means "standard"
+        return Triage.CANNOT_ASSESS, (
+            f"tumour probability {tumor:.1%} lies between {spec.standard_below:.1%} and {spec.operating_point:.1%}",
+        )
+    if not confidence >= spec.min_confidence:
+        return Triage.CANNOT_ASSESS, (unsure,)
+    return Triage.STANDARD, (f"tumour probability {tumor:.1%} is below {spec.standard_below:.1%}",)

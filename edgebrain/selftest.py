@@ -1,0 +1,116 @@
+"""Does this machine compute what the model's maker computed? Golden inputs and outputs travel in the bundle.
+
+The same INT8 file gives other numbers on processors without VNNI or dot-product instructions, because pairs of 8-bit
+products saturate in 16 bits there (onnxruntime#14642). No accuracy table can show that; running the file here does.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgebrain.bundle import Bundle
+from edgebrain.decision import probabilities_of
+from edgebrain.engines import Engine
+from edgebrain.errors import InvalidManifest
+from edgebrain.types import Float32, Image8
+
+TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 3e-2}
+"""Largest difference of a probability that is still the same answer, by precision."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What a bundle stores.
+
+    Attributes:
+        images: uint8 [N, 1, H, W], prepared phantoms.
+        logits: float32 [N, K] by precision.
+    """
+
+    images: Image8
+    logits: dict[str, Float32]
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """Result of running the golden inputs here.
+
+    Attributes:
+        precision: Precision of the file that ran.
+        images: Number of golden inputs.
+        worst: Largest difference of any probability.
+        tolerance: What is allowed.
+        labels_agree: Whether every best label is the stored one.
+    """
+
+    precision: str
+    images: int
+    worst: float
+    tolerance: float
+    labels_agree: bool
+
+    @property
+    def passed(self) -> bool:
+        """Whether this machine computes the same answers."""
+        return self.labels_agree and self.worst <= self.tolerance
+
+
+def write_golden(golden: Golden) -> bytes:
+    """The golden file's bytes; no pickle."""
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {"images": golden.images, **{f"logits_{k}": v for k, v in golden.logits.items()}}
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def read_golden(bundle: Bundle) -> Golden:
+    """The golden inputs and outputs of a bundle.
+
+    Raises:
+        InvalidManifest: It has none, or the file is not what it should be.
+        HashMismatch: The file was changed.
+    """
+    entry = bundle.manifest.golden
+    if entry is None:
+        raise InvalidManifest(f"{bundle.folder} has no golden outputs.", remedy="Export the model again.")
+    try:
+        with np.load(io.BytesIO(bundle.read(entry)), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+            images = arrays.pop("images")
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise InvalidManifest(f"{bundle.folder / entry.file} holds no golden outputs: {error}.") from error
+    return Golden(images, {name.removeprefix("logits_"): values for name, values in arrays.items()})
+
+
+def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
+    """Run the golden inputs and compare.
+
+    Args:
+        bundle: The model.
+        engine: One of its files, opened.
+
+    Raises:
+        InvalidManifest: The bundle has no golden outputs for this precision.
+        EngineFailed: The engine broke.
+    """
+    golden = read_golden(bundle)
+    precision = engine.info.precision
+    if precision not in golden.logits:
+        raise InvalidManifest(f"{bundle.folder} has no golden outputs for {precision}.", remedy="Export it again.")
+    temperature = bundle.manifest.decision.temperature
+    expected = probabilities_of(golden.logits[precision], temperature)
+    # One by one, as a single scan runs.
+    logits = np.concatenate([engine.run(golden.images[i : i + 1])["logits"] for i in range(len(golden.images))])
+    found = probabilities_of(logits, temperature)
+    return SelfTest(
+        precision=precision,
+        images=len(expected),
+        worst=float(np.abs(found - expected).max()),
+        tolerance=TOLERANCE[precision],
+        labels_agree=bool((found.argmax(1) == expected.argmax(1)).all()),
+    )
