@@ -1,0 +1,144 @@
+"""An evaluation for people: tables on the console, and a folder with a page, plots and the numbers."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING
+
+from edgebrain.errors import UsageError, printable
+from edgebrain.report_tables import DISCLAIMER, grids, subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgebrain.evaluation_record import Evaluation
+    from edgebrain.report_tables import Cell, Grid
+
+PAGE = "report.html"
+NUMBERS = "evaluation.json"
+
+_LIGHT, _DARK = (
+    (247, 251, 255),
+    (8, 81, 156),
+)  # the ends of a single-hue scale that prints well and needs no colour sense
+_INK_SWITCH = 0.72
+
+
+def shade_colors(shade: float) -> tuple[str, str]:
+    """Background and text colour of a shaded cell, as ``#rrggbb``."""
+    mixed = (round(light + (dark - light) * shade) for light, dark in zip(_LIGHT, _DARK, strict=True))
+    return "#" + "".join(f"{channel:02x}" for channel in mixed), "#ffffff" if shade > _INK_SWITCH else "#1a1a1a"
+
+
+def summary(evaluation: Evaluation) -> list[RenderableType]:
+    """An evaluation as tables for a ``rich`` console.
+
+    Args:
+        evaluation: What to show.
+
+    Returns:
+        Renderables, in reading order. No text in them is read as markup.
+    """
+    from rich.text import Text
+
+    parts: list[RenderableType] = [Text(subject(evaluation))]
+    for grid in grids(evaluation):
+        parts += [Text(""), _table(grid)]
+    parts.append(Text(""))
+    parts += [Text(f"Note: {printable(note)}", style="dim") for note in evaluation.notes]
+    return [*parts, Text(DISCLAIMER, style="dim")]
+
+
+def _table(grid: Grid) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = len(grid.columns) - grid.prose
+    table = Table(
+        title=Text(grid.title, style="bold"),
+        title_justify="left",
+        caption=Text(grid.caption, style="dim") if grid.caption else None,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for number, name in enumerate(grid.columns[:shown]):
+        table.add_column(Text(name), justify="right" if number else "left")
+    for row in grid.rows:
+        table.add_row(*(_text(cell) for cell in row[:shown]))
+    return table
+
+
+def _text(cell: Cell) -> Text:
+    from rich.text import Text
+
+    if cell.shade is None:
+        return Text(cell.text)
+    background, ink = shade_colors(cell.shade)
+    return Text(f" {cell.text} ", style=f"{ink} on {background}")
+
+
+def print_summary(evaluation: Evaluation, console: Console) -> None:
+    """Print an evaluation as tables.
+
+    Args:
+        evaluation: What to print.
+        console: Where to.
+    """
+    for part in summary(evaluation):
+        console.print(part)
+
+
+def write_report(evaluation: Evaluation, folder: Path, *, title: str, command: str) -> Path:
+    """Write ``report.html``, ``evaluation.json`` and the plots as PNG files.
+
+    Every file appears whole or not at all: it is written under another name first. Everything is drawn before anything
+    is written, and the page comes last. The page loads nothing from anywhere.
+
+    Args:
+        evaluation: What to report.
+        folder: Where to; made if missing. Files of an earlier report are replaced.
+        title: Title of the page.
+        command: The command line that gives the same report again.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+        UsageError: The folder cannot be written to.
+    """
+    from edgebrain.report_html import page
+    from edgebrain.report_plots import draw
+
+    plots = draw(evaluation)
+    numbers = json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n"
+    files = {plot.file: plot.png for plot in plots} | {NUMBERS: numbers.encode()}
+    files[PAGE] = page(evaluation, plots, title=title, command=command).encode()
+    _write(folder, files.items())
+    return folder / PAGE
+
+
+def _write(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files:
+            partial = folder / f".edgebrain-{secrets.token_hex(6)}.partial"
+            try:
+                partial.write_bytes(content)
+                partial.replace(folder / name)
+            finally:
+                partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"The report cannot be written to {folder}: {error.strerror or error}.",
+            remedy="Name a folder that can be written to, on a disk with room.",
+        ) from error
