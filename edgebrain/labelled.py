@@ -1,0 +1,331 @@
+"""Labelled scans: class folders and CSV manifests become one list of samples.
+
+Evaluation, training, calibration and the data audit all read their data through :func:`read_labelled`, so that a class
+has one name everywhere whatever a published data set calls its folders.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from edgebrain.errors import UsageError
+
+NO_TUMOR = "no_tumor"
+ANY_TUMOR = "tumor"
+"""Label of binary sets: some tumour, its kind unknown."""
+
+CLASS_ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("glioma", "gliomas", "glioma_tumor", "glioma_tumour", "gl"), "glioma"),
+        **dict.fromkeys(("meningioma", "meningiomas", "meningioma_tumor", "meningioma_tumour", "me"), "meningioma"),
+        **dict.fromkeys(("pituitary", "pituitary_tumor", "pituitary_tumour", "pituitary_adenoma", "pi"), "pituitary"),
+        **dict.fromkeys(("no_tumor", "no_tumour", "notumor", "notumour", "no", "healthy", "negative"), NO_TUMOR),
+        **dict.fromkeys(("tumor", "tumour", "yes", "positive"), ANY_TUMOR),
+    }
+)
+"""Class names of published sets, in lower case with ``_`` between words, and the label each stands for."""
+
+SPLIT_ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("train", "training"), "train"),
+        **dict.fromkeys(("val", "valid", "validation"), "val"),
+        **dict.fromkeys(("test", "testing"), "test"),
+        "external": "external",
+    }
+)
+"""Names of splits and of the folders that hold them. ``external`` is judged on, never trained on."""
+
+COLUMNS = ("path", "label", "source", "group", "split", "copy_of", "conflict")
+"""Columns of a manifest as written. ``patient`` is also read; it fills an empty ``group``."""
+
+_NOT_LABELLED = frozenset({"pred", "br35h_mask_rcnn"})  # parts of Br35H that have no class folder of their own
+_MAX_DEPTH = 4  # collection / data set / split / class
+_SPLITS = tuple(dict.fromkeys(SPLIT_ALIASES.values()))
+_FORMULA = ("=", "+", "-", "@")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled file.
+
+    Attributes:
+        path: The file, joined to the folder or manifest that named it.
+        label: Canonical class name, a value of ``CLASS_ALIASES``.
+        source: Data set it comes from; the name of its folder where nothing else says it.
+        group: What must stay in one split: a patient, or images that nearly repeat each other. Empty when unknown.
+        split: ``train``, ``val``, ``test``, ``external``, or empty when undecided.
+        copy_of: Path of the image that this one repeats; empty when it is the one to keep.
+        conflict: Whether a copy of it carries another label.
+    """
+
+    path: str
+    label: str
+    source: str = ""
+    group: str = ""
+    split: str = ""
+    copy_of: str = ""
+    conflict: bool = False
+
+
+def canonical_label(name: str, *, labels: Collection[str] = ()) -> str | None:
+    """Return the label that a class or folder name stands for.
+
+    Args:
+        name: As a data set spells it; case, spaces and hyphens do not matter.
+        labels: Further labels to accept, for models with classes of their own; they win over the aliases.
+
+    Returns:
+        The label, or None where the name is no class.
+    """
+    for label in labels:
+        if _fold(label) == _fold(name):
+            return label
+    return CLASS_ALIASES.get(_fold(name))
+
+
+def read_labelled(path: str | Path, *, split: str | None = None, labels: Collection[str] = ()) -> list[Sample]:
+    """Read a labelled data set.
+
+    A folder holds one sub-folder a class, directly or below ``Training``/``Testing`` or below several data-set folders.
+    A CSV manifest has the columns ``path,label`` and optionally ``source,group,patient,split,copy_of,conflict``;
+    relative paths in it are relative to its own folder.
+
+    Args:
+        path: Folder or CSV file.
+        split: Keep only this split (``Training`` and the like are understood).
+        labels: Further labels to accept beside ``CLASS_ALIASES``.
+
+    Returns:
+        At least one sample: of a folder sorted by path, the same on every system; of a manifest in its order.
+
+    Raises:
+        UsageError: There is nothing there, a class is unknown or empty, or a manifest's line is wrong.
+    """
+    root = Path(path)
+    if root.is_dir():
+        samples = list(_read_folder(root, labels))
+    elif root.is_file():
+        samples = list(_read_manifest(root, labels))
+    else:
+        raise UsageError(f"There is no file or folder {str(path)!r}.")
+    if not samples:
+        raise UsageError(f"{str(path)!r} lists no scans.")
+    if split is None:
+        return samples
+    wanted = SPLIT_ALIASES.get(_fold(split), split)
+    kept = [sample for sample in samples if sample.split == wanted]
+    if not kept:
+        present = ", ".join(sorted({sample.split for sample in samples} - {""})) or "none"
+        raise UsageError(f"{str(path)!r} has no split {split!r}; its splits: {present}.")
+    return kept
+
+
+def write_samples(path: str | Path, samples: Sequence[Sample], *, base: str | Path | None = None) -> None:
+    """Write a CSV manifest that :func:`read_labelled` reads back, all of it or nothing.
+
+    Args:
+        path: The CSV file to write.
+        samples: Its rows, in order.
+        base: Files below this folder are written relative to the manifest, so that both can move together; all others
+            are written absolute. The manifest's own folder by default.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    target = Path(path)
+    home = _absolute(target.parent)
+    below = home if base is None else _absolute(base)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for one in samples:
+                words = (_defused(one.label), _defused(one.source), _defused(one.group), one.split)
+                copy_of = _portable(one.copy_of, home, below) if one.copy_of else ""
+                conflict = "true" if one.conflict else "false"
+                writer.writerow((_portable(one.path, home, below), *words, copy_of, conflict))
+        temporary.replace(target)
+    except OSError as error:
+        raise UsageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fold(name: str) -> str:
+    return "_".join(name.strip().casefold().replace("-", " ").replace("_", " ").split())
+
+
+def _read_folder(root: Path, labels: Collection[str]) -> Iterator[Sample]:
+    home = _absolute(root)
+    own_split = SPLIT_ALIASES.get(_fold(home.name), "")
+    own_source = home.parent.name if own_split else home.name
+    found = sorted(_class_folders(root, labels, depth=0), key=lambda item: item[0].relative_to(root).as_posix())
+    if not found:
+        raise _no_classes(root, labels)
+    for folder, label in found:
+        parents = folder.relative_to(root).parts[:-1]
+        splits = [SPLIT_ALIASES[_fold(part)] for part in parents if _fold(part) in SPLIT_ALIASES]
+        sets = [part for part in parents if _fold(part) not in SPLIT_ALIASES]
+        files = _scans_below(folder)
+        if not files:
+            raise UsageError(
+                f"The class folder {str(folder)!r} has no scans.",
+                remedy="Put scans of that class into it, or remove the folder.",
+            )
+        for file in files:
+            source, split = (sets or [own_source])[-1], (splits or [own_split])[-1]
+            yield Sample(path=str(file), label=label, source=source, split=split)
+
+
+def _class_folders(folder: Path, labels: Collection[str], *, depth: int) -> Iterator[tuple[Path, str]]:
+    """Find class folders; a folder that holds class folders is a data set, whatever its own name."""
+    classes: list[tuple[Path, str]] = []
+    others: list[Path] = []
+    for child in _folders_in(folder):
+        below = list(_class_folders(child, labels, depth=depth + 1)) if depth < _MAX_DEPTH else []
+        label = canonical_label(child.name, labels=labels)
+        if below:
+            yield from below
+        elif label is not None:
+            classes.append((child, label))
+        elif _fold(child.name) not in _NOT_LABELLED:
+            others.append(child)
+    for other in others if classes else ():
+        if _scans_below(other):
+            raise _unknown_class(other.name, str(folder), labels)
+    yield from classes
+
+
+def _no_classes(root: Path, labels: Collection[str]) -> UsageError:
+    for child in _folders_in(root):
+        if _closest(child.name, labels) and _scans_below(child):
+            return _unknown_class(child.name, str(root), labels)
+    if canonical_label(root.name, labels=labels) is not None:
+        return UsageError(
+            f"{str(root)!r} looks like one class folder, not like a folder of classes.",
+            remedy=f"Give the folder that holds it: {str(root.parent)!r}.",
+        )
+    return UsageError(
+        f"{str(root)!r} has no class folders.",
+        remedy="Sort the scans into folders such as glioma, meningioma, no_tumor and pituitary, or give a CSV with the "
+        "columns path,label.",
+    )
+
+
+def _closest(name: str, labels: Collection[str]) -> str | None:
+    close = difflib.get_close_matches(_fold(name), [*map(_fold, labels), *CLASS_ALIASES], n=1, cutoff=0.75)
+    return canonical_label(close[0], labels=labels) if close else None
+
+
+def _unknown_class(name: str, where: str, labels: Collection[str]) -> UsageError:
+    label = _closest(name, labels)
+    known = ", ".join(dict.fromkeys([*labels, *CLASS_ALIASES.values()]))
+    remedy = f"Did you mean {label}?" if label else f"Known classes: {known}. Rename it, or move it elsewhere."
+    return UsageError(f"Unknown class {name!r} in {where!r}.", remedy=remedy)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / entry.name for entry in entries if entry.is_dir() and not _hidden(entry.name))
+    except OSError as error:
+        raise UsageError(f"Cannot list {str(folder)!r}: {error.strerror or error}.") from error
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX"))
+
+
+def _scans_below(folder: Path) -> list[Path]:
+    from edgebrain.readers import SUFFIXES  # manifests need no reader
+
+    endings = tuple(SUFFIXES)
+    files: list[Path] = []
+    for top, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        files += [Path(top, name) for name in names if name.lower().endswith(endings) and not _hidden(name)]
+    return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
+
+
+def _read_manifest(manifest: Path, labels: Collection[str]) -> Iterator[Sample]:
+    name = str(manifest)
+    try:
+        with manifest.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = [column.strip().lower() for column in reader.fieldnames or ()]
+            missing = [column for column in ("path", "label") if column not in columns]
+            if missing:
+                raise UsageError(
+                    f"{name!r} has no column {' and no column '.join(missing)}.",
+                    remedy="Its first line must name the columns; path and label are required.",
+                )
+            reader.fieldnames = columns
+            for row in reader:
+                if None in row or None in row.values():
+                    raise _bad_line(manifest, reader.line_num, f"it does not have {len(columns)} cells")
+                yield _sample(row, manifest, reader.line_num, labels)
+    except csv.Error as error:
+        raise UsageError(f"{name!r} is no CSV file: {error}.") from error
+    except OSError as error:
+        raise UsageError(f"Cannot read {name!r}: {error.strerror or error}.") from error
+
+
+def _sample(row: Mapping[str, str], manifest: Path, line: int, labels: Collection[str]) -> Sample:
+    cells = {column: _armed(cell.strip()) for column, cell in row.items()}
+    if not cells["path"]:
+        raise _bad_line(manifest, line, "its path is empty")
+    path = manifest.parent / cells["path"]
+    if not path.is_file():
+        raise _bad_line(manifest, line, f"there is no file {str(path)!r}")
+    label = canonical_label(cells["label"], labels=labels)
+    if label is None:
+        raise _unknown_class(cells["label"], f"{manifest}, line {line}", labels)
+    split = cells.get("split", "")
+    if split and _fold(split) not in SPLIT_ALIASES:
+        raise _bad_line(manifest, line, f"{split!r} is no split ({', '.join(_SPLITS)})")
+    conflict = cells.get("conflict", "").lower()
+    if conflict not in {"", "true", "false", "1", "0"}:
+        raise _bad_line(manifest, line, f"conflict is {conflict!r}, not true or false")
+    copy_of = cells.get("copy_of", "")
+    return Sample(
+        path=str(path),
+        label=label,
+        source=cells.get("source", ""),
+        group=cells.get("group", "") or cells.get("patient", ""),
+        split=SPLIT_ALIASES[_fold(split)] if split else "",
+        copy_of=str(manifest.parent / copy_of) if copy_of else "",
+        conflict=conflict in {"true", "1"},
+    )
+
+
+def _bad_line(manifest: Path, line: int, what: str) -> UsageError:
+    return UsageError(f"{str(manifest)!r}, line {line}: {what}.")
+
+
+def _absolute(path: str | Path) -> Path:
+    """Make a path absolute without following links: a data set is called what the user calls it."""
+    return Path(os.path.normpath(Path(path).absolute()))
+
+
+def _portable(path: str, home: Path, below: Path) -> str:
+    full = _absolute(path)
+    if not full.is_relative_to(below):
+        return str(full)
+    relative = Path(os.path.relpath(full, home)).as_posix()
+    return f"./{relative}" if relative.startswith((*_FORMULA, "'")) else relative
+
+
+def _defused(cell: str) -> str:
+    """Keep a spreadsheet from running a cell as a formula; undone when read."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _armed(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell

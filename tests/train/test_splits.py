@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgebrain.errors import UsageError
+from edgebrain.labelled import Sample
+from edgebrain.train.splits import SPLITS, Fractions, by_group, by_patient, official, random_split, usable
+
+LABELS = ("glioma", "meningioma", "no_tumor", "pituitary")
+FRACTIONS: tuple[Fractions, ...] = ((0.7, 0.15, 0.15), (0.6, 0.2, 0.2), (0.8, 0.2, 0.0), (1.0, 0.0, 0.0))
+
+
+def make(groups: Sequence[tuple[str, str, int, int]]) -> list[Sample]:
+    """Samples of (label, source, unique images, copies) a group."""
+    made: list[Sample] = []
+    for number, (label, source, unique, copies) in enumerate(groups):
+        for member in range(unique + copies):
+            path = f"/{source}/{label}/{number}-{member}.png"
+            copy_of = f"/{source}/{label}/{number}-0.png" if member >= unique else ""
+            made.append(Sample(path, label, source, f"{number:04x}", copy_of=copy_of))
+    return made
+
+
+GROUPS = st.lists(
+    st.tuples(st.sampled_from(LABELS), st.sampled_from(["one", "two"]), st.integers(1, 6), st.integers(0, 3)),
+    min_size=1,
+    max_size=40,
+)
+CASES = {"samples": GROUPS.map(make), "fractions": st.sampled_from(FRACTIONS), "seed": st.integers(0, 5)}
+
+
+@given(**CASES)
+def test_groups_stay_whole_and_nothing_is_lost(samples: list[Sample], fractions: Fractions, seed: int) -> None:
+    split = by_group(samples, fractions=fractions, seed=seed)
+    assert [replace(s, split="") for s in split] == samples
+    homes = defaultdict(set)
+    for sample in split:
+        homes[sample.group].add(sample.split)
+    assert all(len(home) == 1 for home in homes.values())
+    active = {name for name, share in zip(SPLITS, fractions, strict=True) if share > 0}
+    assert {s.split for s in split} <= active
+
+
+@given(**CASES, shuffle=st.randoms(use_true_random=False))
+def test_order_does_not_matter(samples: list[Sample], fractions: Fractions, seed: int, shuffle: random.Random) -> None:
+    expected = {s.path: s.split for s in by_group(samples, fractions=fractions, seed=seed)}
+    mixed = list(samples)
+    shuffle.shuffle(mixed)
+    assert {s.path: s.split for s in by_group(mixed, fractions=fractions, seed=seed)} == expected
+    expected = {s.path: s.split for s in random_split(samples, fractions=fractions, seed=seed)}
+    assert {s.path: s.split for s in random_split(mixed, fractions=fractions, seed=seed)} == expected
+
+
+@given(**CASES)
+def test_every_class_is_in_every_split_if_it_has_groups_enough(
+    samples: list[Sample], fractions: Fractions, seed: int
+) -> None:
+    split = by_group(samples, fractions=fractions, seed=seed)
+    active = {name for name, share in zip(SPLITS, fractions, strict=True) if share > 0}
+    groups = defaultdict(set)
+    for sample in samples:
+        groups[sample.label].add(sample.group)
+    for label, ids in groups.items():
+        there = {s.split for s in split if s.label == label and usable(s)}
+        assert len(there) == min(len(ids), len(active))
+
+
+@given(**CASES)
+def test_shares_are_met_to_a_group(samples: list[Sample], fractions: Fractions, seed: int) -> None:
+    split = by_group(samples, fractions=fractions, seed=seed)
+    for label in LABELS:
+        sizes = Counter(s.group for s in samples if s.label == label and usable(s))
+        counts = Counter(s.split for s in split if s.label == label and usable(s))
+        for name, share in zip(SPLITS, fractions, strict=True):
+            slack = 2 * max(sizes.values(), default=0) + 1
+            assert abs(counts[name] - share * sizes.total()) <= slack
+
+
+def test_with_small_groups_labels_and_sources_are_spread_exactly() -> None:
+    rng = random.Random(3)
+    samples = make([(rng.choice(LABELS), rng.choice("ab"), rng.choice([1, 1, 1, 2, 3]), 0) for _ in range(2000)])
+    split = by_group(samples, seed=1)
+    for label in LABELS:
+        for source in "ab":
+            counts = Counter(s.split for s in split if (s.label, s.source) == (label, source))
+            for name, share in zip(SPLITS, (0.7, 0.15, 0.15), strict=True):
+                assert counts[name] / counts.total() == pytest.approx(share, abs=0.02)
+
+
+def test_large_groups_do_not_all_train() -> None:
+    samples = make([("glioma", "a", 10, 0)] * 20 + [("glioma", "a", 1, 0)] * 200)
+    for seed in range(5):
+        split = by_group(samples, seed=seed)
+        sizes = Counter(s.group for s in samples)
+        large = Counter(s.split for s in split if sizes[s.group] == 10)
+        assert all(large[name] >= 10 for name in SPLITS)
+        assert Counter(s.split for s in split) == {"train": 280, "val": 60, "test": 60}
+
+
+def test_a_group_larger_than_a_share_trains() -> None:
+    samples = make([("glioma", "a", 30, 0)] + [("glioma", "a", 1, 0)] * 70)
+    for seed in range(20):
+        split = by_group(samples, seed=seed)
+        assert split[0].split == "train"
+        assert Counter(s.split for s in split) == {"train": 70, "val": 15, "test": 15}
+
+
+def test_where_the_largest_group_goes_is_drawn_by_the_shares() -> None:
+    samples = make([("glioma", "a", 10, 0)] + [("glioma", "a", 1, 0)] * 190)
+    homes = Counter(by_group(samples, fractions=(0.5, 0.4, 0.1), seed=seed)[0].split for seed in range(100))
+    assert homes["train"] == pytest.approx(50, abs=15)
+    assert homes["val"] == pytest.approx(40, abs=15)
+    assert homes["test"] == pytest.approx(10, abs=9)
+
+
+def test_seeds_differ() -> None:
+    samples = make([("glioma", "a", 2, 0)] * 30)
+    assert by_group(samples, seed=0) != by_group(samples, seed=1)
+
+
+def test_copies_and_conflicts_do_not_count_but_follow_their_group() -> None:
+    samples = make([("glioma", "a", 1, 9)] * 20)
+    split = by_group(samples, fractions=(0.5, 0.25, 0.25))
+    assert Counter(s.split for s in split) == {"train": 100, "val": 50, "test": 50}
+    doubtful = [replace(s, conflict=True) for s in samples]
+    assert {s.split for s in by_group(doubtful)} == {"train"}
+
+
+def test_tumours_of_unknown_kind_stay_outside_where_kinds_are_told_apart() -> None:
+    four = make([(label, "a", 1, 0) for label in LABELS for _ in range(5)])
+    unknown = [Sample("/x/1.png", "tumor", "x", "lonely"), Sample("/x/2.png", "tumor", "x", four[0].group)]
+    for split in (by_group([*four, *unknown]), by_patient([*four, *unknown])):
+        assert [s.split for s in split[-2:]] == ["external", ""]
+        assert split[:-2] == by_group(four)
+    assert [s.split for s in random_split([*four, *unknown])[-2:]] == ["external", "external"]
+    published = [replace(s, split=("train", "test")[k % 2]) for k, s in enumerate([*four, *unknown])]
+    assert [s.split for s in official(published)[-2:]] == ["external", "external"]
+
+
+def test_binary_sets_are_split_as_they_are() -> None:
+    samples = make([("tumor", "a", 1, 0), ("no_tumor", "a", 1, 0)] * 20)
+    assert {(s.label, s.split) for s in by_group(samples)} == {(x, y) for x in ("tumor", "no_tumor") for y in SPLITS}
+
+
+def test_random_split_ignores_groups_and_where_the_data_lies() -> None:
+    samples = make([("glioma", "a", 40, 0)])
+    split = random_split(samples, seed=4)
+    assert Counter(s.split for s in split) == {"train": 28, "val": 6, "test": 6}
+    moved = [replace(s, path=f"C:\\data{s.path}".replace("/", "\\")) for s in samples]
+    assert [s.split for s in random_split(moved, seed=4)] == [s.split for s in split]
+
+
+def test_random_split_tells_files_of_one_name_apart() -> None:
+    samples = [Sample(f"/p{k}/1.png", "glioma") for k in range(20)]
+    assert Counter(s.split for s in random_split(samples)) == {"train": 14, "val": 3, "test": 3}
+
+
+def test_official_keeps_test_and_takes_val_from_train_by_group() -> None:
+    samples = make([("glioma", "a", 2, 0)] * 40)
+    published = [replace(s, split="test" if k >= 60 else "train") for k, s in enumerate(samples)]
+    split = official(published, val_fraction=0.2)
+    assert Counter(s.split for s in split) == {"train": 48, "val": 12, "test": 20}
+    assert all(s.split == "test" for s in split[60:])
+    val = {s.group for s in split if s.split == "val"}
+    assert val.isdisjoint(s.group for s in split if s.split != "val")
+    assert official(split, val_fraction=0.5) == split
+
+
+def test_official_without_groups_splits_by_file() -> None:
+    published = [Sample(f"/{k}.png", "glioma", split="test" if k < 5 else "train") for k in range(25)]
+    assert Counter(s.split for s in official(published, val_fraction=0.25)) == {"train": 15, "val": 5, "test": 5}
+
+
+def test_official_needs_an_official_split() -> None:
+    with pytest.raises(UsageError, match="no official train and no official test split"):
+        official([Sample("/a.png", "glioma")])
+
+
+@pytest.mark.parametrize(("function", "word"), [(by_group, "near-duplicate group"), (by_patient, "patient")])
+def test_groups_are_needed(function: Callable[[Sequence[Sample]], list[Sample]], word: str) -> None:
+    with pytest.raises(UsageError, match=f"'/a.png' has no {word}"):
+        function([Sample("/a.png", "glioma")])
+
+
+@pytest.mark.parametrize("fractions", [(0.7, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)])
+def test_fractions_that_make_no_sense(fractions: Fractions) -> None:
+    with pytest.raises(UsageError, match="no shares"):
+        by_group(make([("glioma", "a", 1, 0)]), fractions=fractions)

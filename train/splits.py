@@ -1,0 +1,265 @@
+"""Which samples train a model, which choose it and which judge it.
+
+Pure functions from samples to samples with their ``split`` filled in. They depend on the seed and on what the samples
+are, never on the order they come in: groups are ranked by a keyed hash of their id, which the audit derives from the
+contents of files.
+
+A group (a patient, or images that nearly repeat each other) stays in one split. Balance comes before stability: labels
+and sources are spread as evenly as whole groups allow, so adding data may move other groups. Keep the manifest that a
+model was trained with.
+
+Vocabularies do not mix: where kinds of tumour are told apart, a sample that is only ``tumor`` gets the split
+``external``, to judge on and never to train on, or no split where it shares a group with the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from edgebrain.errors import UsageError
+from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, Sample
+
+SPLITS = ("train", "val", "test")
+EXTERNAL = "external"
+DEFAULT_FRACTIONS = (0.7, 0.15, 0.15)
+
+Fractions = tuple[float, float, float]
+Stratum = tuple[str, ...]
+"""A label alone, or a label and a source."""
+
+_SUM_TOLERANCE = 1e-6
+_FIRST_SERVED = ("train", "test", "val")  # where a label has fewer groups than there are splits
+_ROUNDING = 0.5  # samples by which a split may go over its share
+_EQUAL = 1e-9  # needs closer than this are equal; the draw decides
+
+
+def usable(sample: Sample) -> bool:
+    """Say whether a sample counts: no copy of another one, and no doubt about its label."""
+    return not sample.copy_of and not sample.conflict
+
+
+def by_group(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0) -> list[Sample]:
+    """Split by near-duplicate group, stratified by label and source.
+
+    Args:
+        samples: Each with a ``group``; only usable ones count towards the fractions.
+        fractions: Shares of train, val and test; they sum to 1.
+        seed: Another seed gives another split.
+
+    Returns:
+        The samples in their order with ``split`` filled in. A label whose groups hold no other label is in every split
+        with a fraction above 0, if it has as many groups as there are such splits.
+
+    Raises:
+        UsageError: The fractions make no sense, or a sample has no group.
+    """
+    remedy = "Make a manifest with groups first: edgebrain audit DIR --splits FILE.csv"
+    return _grouped(samples, fractions, seed, what="near-duplicate group", remedy=remedy)
+
+
+def by_patient(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0) -> list[Sample]:
+    """Split by patient, stratified by label and source; like :func:`by_group` in all else.
+
+    Args:
+        samples: Each with its patient as ``group``, as read from the column ``patient`` or ``group`` of a manifest.
+        fractions: Shares of train, val and test; they sum to 1.
+        seed: Another seed gives another split.
+
+    Returns:
+        The samples in their order with ``split`` filled in.
+
+    Raises:
+        UsageError: The fractions make no sense, or a sample has no patient.
+    """
+    return _grouped(samples, fractions, seed, what="patient", remedy="Add the column 'patient' to the manifest.")
+
+
+def random_split(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0) -> list[Sample]:
+    """Split image by image, stratified by label and source.
+
+    Copies and neighbouring slices land on both sides, so scores measure memory too: only to repeat published work.
+
+    Args:
+        samples: Any samples; told apart by label, source and file name, and by path where these are the same.
+        fractions: Shares of train, val and test; they sum to 1.
+        seed: Another seed gives another split.
+
+    Returns:
+        The samples in their order with ``split`` filled in.
+
+    Raises:
+        UsageError: The fractions make no sense.
+    """
+    _check(fractions)
+    outside = other_vocabulary(samples)
+    keys = _names(samples)
+    clusters = {keys[i]: _strata([s]) for i, s in enumerate(samples) if i not in outside}
+    chosen = _assign(clusters, fractions, seed)
+    return [replace(s, split=EXTERNAL if i in outside else chosen[keys[i]]) for i, s in enumerate(samples)]
+
+
+def official(samples: Sequence[Sample], *, val_fraction: float = 0.15, seed: int = 0) -> list[Sample]:
+    """Keep the split that a data set was published with; take val from train, by group where groups are known.
+
+    Args:
+        samples: With ``split`` as read from folders or a manifest.
+        val_fraction: Share of train that becomes val; not used where the data has a val split of its own.
+        seed: Another seed takes another val.
+
+    Returns:
+        The samples in their order. What has no split keeps none.
+
+    Raises:
+        UsageError: There is no train or no test split, or the fraction makes no sense.
+    """
+    present = {sample.split for sample in samples}
+    missing = [name for name in ("train", "test") if name not in present]
+    if missing:
+        raise UsageError(
+            f"The data has no official {' and no official '.join(missing)} split.",
+            remedy="Give folders named Training and Testing, a manifest with the column 'split', or split by group.",
+        )
+    _check((1.0 - val_fraction, val_fraction, 0.0))
+    outside = other_vocabulary(samples)
+    kept = [replace(s, split=EXTERNAL) if i in outside else s for i, s in enumerate(samples)]
+    if "val" in present:
+        return kept
+    train = [i for i, s in enumerate(kept) if s.split == "train"]
+    names = _names([kept[i] for i in train])
+    keys = {i: f"group {kept[i].group}" if kept[i].group else name for i, name in zip(train, names, strict=True)}
+    clusters = _clusters((keys[i], kept[i]) for i in train)
+    chosen = _assign(clusters, (1.0 - val_fraction, val_fraction, 0.0), seed)
+    return [replace(s, split=chosen[keys[i]]) if i in keys else s for i, s in enumerate(kept)]
+
+
+def _grouped(samples: Sequence[Sample], fractions: Fractions, seed: int, *, what: str, remedy: str) -> list[Sample]:
+    _check(fractions)
+    without = next((sample for sample in samples if not sample.group), None)
+    if without is not None:
+        raise UsageError(f"{without.path!r} has no {what}.", remedy=remedy)
+    outside = other_vocabulary(samples)
+    clusters = _clusters((s.group, s) for i, s in enumerate(samples) if i not in outside)
+    chosen = _assign(clusters, fractions, seed)
+    external = {samples[i].group: EXTERNAL for i in outside}
+    shared = external.keys() & chosen.keys()
+    external.update(dict.fromkeys(shared, ""))
+    return [replace(s, split=external[s.group] if i in outside else chosen[s.group]) for i, s in enumerate(samples)]
+
+
+def _check(fractions: Fractions) -> None:
+    if any(not 0.0 <= f <= 1.0 for f in fractions) or abs(sum(fractions) - 1.0) > _SUM_TOLERANCE or fractions[0] <= 0.0:
+        raise UsageError(
+            f"Fractions {', '.join(f'{f:g}' for f in fractions)} are no shares of train, val and test.",
+            remedy="Give three numbers from 0 to 1 that sum to 1, the first above 0, such as 0.7,0.15,0.15.",
+        )
+
+
+def other_vocabulary(samples: Sequence[Sample]) -> set[int]:
+    """Find samples that are only ``tumor`` although the set tells kinds apart."""
+    if {sample.label for sample in samples} <= {ANY_TUMOR, NO_TUMOR}:
+        return set()
+    return {i for i, sample in enumerate(samples) if sample.label == ANY_TUMOR}
+
+
+def _names(samples: Sequence[Sample]) -> list[str]:
+    """Give every sample a name of its own that does not depend on where the data lies, as far as that goes."""
+    names = ["\0".join((s.label, s.source, s.path.replace("\\", "/").rsplit("/", 1)[-1])) for s in samples]
+    count = Counter(names)
+    return [name if count[name] == 1 else f"{name}\0{s.path}" for name, s in zip(names, samples, strict=True)]
+
+
+def _clusters(pairs: Iterable[tuple[str, Sample]]) -> dict[str, Counter[Stratum]]:
+    members: defaultdict[str, list[Sample]] = defaultdict(list)
+    for key, sample in pairs:
+        members[key].append(sample)
+    return {key: _strata(cluster) for key, cluster in members.items()}
+
+
+def _strata(cluster: Iterable[Sample]) -> Counter[Stratum]:
+    counts: Counter[Stratum] = Counter()
+    for sample in cluster:
+        if usable(sample):
+            counts[(sample.label,)] += 1
+            counts[(sample.label, sample.source)] += 1
+    return counts
+
+
+def _assign(clusters: Mapping[str, Counter[Stratum]], fractions: Fractions, seed: int) -> dict[str, str]:
+    """Give every cluster a split: largest first, each to the split that lacks the largest share of what it holds."""
+    shares = {name: share for name, share in zip(SPLITS, fractions, strict=True) if share > 0.0}
+    totals: Counter[Stratum] = Counter()
+    left: Counter[Stratum] = Counter()  # clusters to come, a label
+    for counts in clusters.values():
+        totals.update(counts)
+        left.update(_labels(counts))
+    missing = {name: {stratum: share * n for stratum, n in totals.items()} for name, share in shares.items()}
+    first = [name for name in _FIRST_SERVED if name in shares]
+    empty = {label: first[:count] for label, count in left.items()}  # splits still owed one cluster of the label
+    chosen: dict[str, str] = {}
+    for key in sorted(clusters, key=lambda k: (-_size(clusters[k]), _draw(seed, k), k)):
+        counts = clusters[key]
+        if not counts:  # copies and doubtful images of nothing that counts
+            chosen[key] = SPLITS[0]
+            continue
+        names = _owed(counts, left, empty) or list(shares)
+        name = chosen[key] = _neediest(counts, names, missing, totals, shares, draw=_draw(seed, key))
+        for stratum, n in counts.items():
+            missing[name][stratum] -= n
+        for label in _labels(counts):
+            left[label] -= 1
+            empty[label] = [other for other in empty[label] if other != name]
+    return chosen
+
+
+def _owed(counts: Counter[Stratum], left: Mapping[Stratum, int], empty: Mapping[Stratum, list[str]]) -> list[str]:
+    """List the splits that must have this cluster, since as many lack its label as there are clusters left of it."""
+    owed = [set(empty[label]) for label in _labels(counts) if empty[label] and left[label] <= len(empty[label])]
+    if not owed:
+        return []
+    common = set.intersection(*owed) or owed[0]
+    return [name for name in SPLITS if name in common]
+
+
+def _neediest(
+    counts: Counter[Stratum],
+    names: Sequence[str],
+    missing: Mapping[str, Mapping[Stratum, float]],
+    totals: Mapping[Stratum, int],
+    shares: Mapping[str, float],
+    *,
+    draw: float,
+) -> str:
+    """Choose by the missing share where the cluster fits, else by the missing number.
+
+    By share alone a small split would overflow with the largest cluster; by number alone it would only get singletons.
+    """
+    labels = _labels(counts)
+    fits = [name for name in names if all(missing[name][s] >= counts[s] - _ROUNDING for s in labels)]
+    if not fits:
+        return max(names, key=lambda name: sum(missing[name][s] for s in labels))
+    need = {name: sum(n * missing[name][s] / (shares[name] * totals[s]) for s, n in counts.items()) for name in fits}
+    most = max(need.values())
+    equal = [name for name in fits if need[name] > most - _EQUAL]
+    place = draw * sum(shares[name] for name in equal)
+    for name in equal:
+        place -= shares[name]
+        if place < 0.0:
+            return name
+    return equal[-1]
+
+
+def _labels(counts: Counter[Stratum]) -> list[Stratum]:
+    return sorted(stratum for stratum in counts if len(stratum) == 1)
+
+
+def _size(counts: Counter[Stratum]) -> int:
+    return sum(counts[label] for label in _labels(counts))
+
+
+def _draw(seed: int, key: str) -> float:
+    """Draw a number in [0, 1) that depends on the seed and the key alone."""
+    digest = hashlib.sha256(f"{seed}\0{key}".encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2.0**64
