@@ -1,0 +1,1 @@
+"""Training: recipes, data, fitting. Needs the extra `train`."""

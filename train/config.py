@@ -1,0 +1,251 @@
+"""Recipes: one validated TOML file a model, torch-free.
+
+A recipe holds every number that training depends on. The command line can override any of them with
+``--set section.key=value``; a key that does not exist is refused with the nearest one that does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from edgebrain.errors import UsageError
+from edgebrain.types import InputSpec
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the recipe's tables: immutable, and strict about unknown keys.
+
+    Subclasses repeat the options, because type checkers do not inherit them.
+    """
+
+
+class EdgeConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """Shape of the ``edge`` network.
+
+    Attributes:
+        labels: Number of outputs K.
+        stem: Channels after the first, strided convolution.
+        widths: Channels of each stage; every stage halves the resolution.
+        blocks: Residual blocks in each stage, the strided one included.
+        dropout: Probability of dropping a feature before the head, in training.
+    """
+
+    labels: Count = 4
+    stem: Count = 24
+    widths: tuple[Count, ...] = (48, 96, 160)
+    blocks: tuple[Count, ...] = (2, 2, 2)
+    dropout: Share = 0.2
+
+
+class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """Which samples are used.
+
+    Attributes:
+        labels: Output labels in order.
+        canvas: Side in pixels at which scans wait for augmentation; above the input's, so that zooming keeps detail.
+        drop_copies: Train on, and choose the best epoch with, one member of each copy group only.
+        drop_conflicts: Leave out scans whose copies carry another label, from train and val.
+        balance: Exponent b of the sampling weight n_class ** -b: 0 takes the data as it is, 1 makes classes equal.
+    """
+
+    labels: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
+    canvas: Annotated[int, msgspec.Meta(ge=16)] = 192
+    drop_copies: bool = True
+    drop_conflicts: bool = True
+    balance: Share = 0.5
+
+
+class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """Probabilities and strengths of the random changes; see augment.py for what each one does."""
+
+    flip: Share = 0.5
+    flip_vertical: Share = 0.15
+    quarter_turn: Share = 0.15
+    affine: Share = 0.9
+    rotation: Amount = 20.0
+    zoom: Amount = 0.25
+    squeeze: Amount = 0.2
+    shear: Amount = 0.08
+    shift: Amount = 0.08
+    curve: Share = 0.6
+    non_monotone: Share = 0.15
+    invert: Share = 0.1
+    clahe: Share = 0.25
+    bias_field: Share = 0.3
+    blur: Share = 0.15
+    sharpen: Share = 0.1
+    low_resolution: Share = 0.25
+    noise: Share = 0.3
+    jpeg: Share = 0.2
+    marks: Share = 0.15
+
+
+class OptimizerConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """AdamW with a one-cycle schedule, and an exponential moving average of the weights."""
+
+    lr: Positive = 3e-3
+    weight_decay: Amount = 0.05
+    warmup: Share = 0.1
+    label_smoothing: Share = 0.05
+    clip: Amount = 2.0
+    ema_decay: Share = 0.999
+
+
+class TrainerConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """How long and how."""
+
+    epochs: Count = 60
+    batch_size: Annotated[int, msgspec.Meta(ge=2)] = 64
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
+    workers: Natural = 1
+
+
+class Recipe(Section, frozen=True, forbid_unknown_fields=True):
+    """Everything that training a model depends on, but the data.
+
+    Attributes:
+        name: Name of the recipe and of the bundle made from it.
+        description: One line for people.
+        system: The system of the literature it reproduces, or ``edgebrain``.
+        architecture: Name in the model registry.
+        seed: Seed of everything random.
+        input: What the graph expects.
+        data: Which samples are used.
+        model: Shape of the network.
+        augment: Random changes in training.
+        optimizer: Optimiser and schedule.
+        trainer: Duration and precision.
+    """
+
+    name: str
+    description: str
+    system: str
+    architecture: Literal["edge"]
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0
+    input: InputSpec = InputSpec()
+    data: DataConfig = DataConfig()
+    model: EdgeConfig = EdgeConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    trainer: TrainerConfig = TrainerConfig()
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with edgebrain, sorted."""
+    folder = resources.files("edgebrain.train") / "recipes"
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
+    """Read and validate a recipe.
+
+    Args:
+        name: Name of a recipe that comes with edgebrain, or the path of a TOML file.
+        overrides: ``section.key=value`` items; values are TOML, bare words are strings.
+
+    Raises:
+        UsageError: There is no such recipe, it is not valid TOML, or a key or value is wrong.
+    """
+    if name.endswith(".toml"):
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"Recipe {name} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"Recipe {name} is not UTF-8 text.") from error
+    elif name in recipe_names():
+        text = (resources.files("edgebrain.train") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        known = recipe_names()
+        raise UsageError(f"There is no recipe {name!r}.", remedy=_suggest(name, known))
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"Recipe {name} is not valid TOML: {error}.") from error
+    for item in overrides or []:
+        _override(tree, item)
+    return parse_recipe(tree, name)
+
+
+def parse_recipe(tree: dict[str, Any], name: str) -> Recipe:
+    """Validate a recipe that was read from TOML, or back from a checkpoint.
+
+    Raises:
+        UsageError: A key or value is wrong.
+    """
+    _check_keys(tree, _known(), f"Recipe {name}", "the recipe")
+    try:
+        return msgspec.convert(tree, Recipe)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"Recipe {name}: {error}.") from error
+
+
+def recipe_tree(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain JSON-able types, the inverse of :func:`parse_recipe`."""
+    tree: dict[str, Any] = json.loads(msgspec.json.encode(recipe))
+    return tree
+
+
+def _override(tree: dict[str, Any], item: str) -> None:
+    path, separator, raw = item.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not separator or not all(keys):
+        raise UsageError(f"--set {item}: expected section.key=value.")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    change: dict[str, Any] = {keys[-1]: value}
+    for key in reversed(keys[:-1]):
+        change = {key: change}
+    _check_keys(change, _known(), f"--set {item}", "the recipe")
+    _merge(tree, change)
+
+
+def _known() -> dict[str, Any]:
+    """A recipe with every key there is."""
+    known: dict[str, Any] = msgspec.to_builtins(Recipe("", "", "", "edge"))
+    return known
+
+
+def _merge(tree: dict[str, Any], change: dict[str, Any]) -> None:
+    for key, value in change.items():
+        below = tree.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            _merge(below, value)
+        else:
+            tree[key] = value
+
+
+def _check_keys(tree: dict[str, Any], known: dict[str, Any], what: str, where: str) -> None:
+    """Refuse unknown keys, also those of tables that msgspec would read over; values are left to msgspec."""
+    for key, value in tree.items():
+        if key not in known:
+            raise UsageError(f"{what}: {where} has no key {key!r}.", remedy=_suggest(key, sorted(known)))
+        below = known[key]
+        if isinstance(value, dict) and isinstance(below, dict):
+            _check_keys(value, below, what, key if where == "the recipe" else f"{where}.{key}")
+
+
+def _suggest(word: str, choices: list[str]) -> str:
+    near = difflib.get_close_matches(word, choices, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(choices)}."

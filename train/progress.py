@@ -1,0 +1,102 @@
+"""What training says while it runs: lines or a bar for people, rows for the run folder."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+
+FIGURES = ("train/loss", "val/loss", "val/accuracy", "val/macro_f1")
+
+
+class History(Callback):
+    """Keeps one row of figures an epoch in a CSV file, also over a resume.
+
+    Lightning's own CSV logger starts an empty file when a run goes on, so the curves would lose their beginning.
+
+    Args:
+        path: CSV file with the columns epoch (from 0), seconds and FIGURES.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, str]] = []
+        self._started = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the epochs that count, those before a resume included."""
+        return math.fsum(float(row["seconds"]) for row in self.rows)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over the rows of the epochs that are not run again."""
+        del pl_module
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.is_file():
+            with self.path.open(encoding="utf-8", newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        del trainer, pl_module
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the epoch's row."""
+        del pl_module
+        figures = {k: repr(float(v)) for k, v in trainer.callback_metrics.items() if k in FIGURES}
+        seconds = f"{time.monotonic() - self._started:.3f}"
+        self.rows.append({"epoch": str(trainer.current_epoch), "seconds": seconds, **figures})
+        temporary = self.path.with_name(f".{self.path.name}")
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, ("epoch", "seconds", *FIGURES), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        temporary.replace(self.path)
+
+
+class EpochLines(Callback):
+    """One line an epoch on stderr, for logs and background runs."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        del trainer, pl_module
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the epoch's figures."""
+        del pl_module
+        seconds = time.monotonic() - self._started
+        left = (trainer.max_epochs or 0) - trainer.current_epoch - 1
+        figures = "  ".join(f"{k} {float(v):.4f}" for k, v in sorted(trainer.callback_metrics.items()) if k in FIGURES)
+        minutes = seconds * left / 60
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        sys.stderr.write(f"{epoch}  {figures}  {seconds:.0f} s  {minutes:.0f} min left\n")
+        sys.stderr.flush()
+
+
+def progress_callback() -> Callback:
+    """A live bar on a terminal, lines elsewhere; both on stderr, because stdout belongs to results."""
+    return RichProgressBar(console_kwargs={"stderr": True}) if sys.stderr.isatty() else EpochLines()
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's notices and advertisements off the screen; its warnings stay."""
+    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
