@@ -1,0 +1,1 @@
+"""Export: from a trained model to a verified bundle. Needs the extra `export`."""

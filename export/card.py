@@ -1,0 +1,165 @@
+"""The model card: written from measured figures, never by hand (after Mitchell et al., "Model Cards", FAccT 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgebrain.bundle import Manifest
+from edgebrain.evaluation import Evaluation
+from edgebrain.intervals import Estimate
+
+from .verify import Comparison
+
+
+def write_card(
+    path: Path,
+    manifest: Manifest,
+    evaluations: Mapping[str, Evaluation],
+    comparison: Comparison | None,
+    data_name: str,
+) -> None:
+    """Write MODEL_CARD.md.
+
+    Args:
+        path: File to write.
+        manifest: What the bundle says.
+        evaluations: Figures on the test split, by precision.
+        comparison: The gate's figures on the validation split, where there is an INT8 file.
+        data_name: Name of the data.
+    """
+    parts = [
+        _head(manifest),
+        _figures(manifest, evaluations, data_name),
+        *(_classes(precision, evaluation) for precision, evaluation in list(evaluations.items())[-1:]),
+        _gate(comparison),
+        _decision(manifest),
+        _limits(manifest),
+        _provenance(manifest),
+    ]
+    path.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def _head(manifest: Manifest) -> str:
+    return f"""# Model card: {manifest.id} {manifest.version}
+
+{manifest.description}. **Not a medical device.** A person reads every scan, whatever the model says.
+
+**Intended use.** {manifest.intended_use}
+
+**Input.** One slice, {manifest.input.width}x{manifest.input.height} after head crop, any intensity scale.
+**Output.** A calibrated probability for each of: {", ".join(manifest.labels)}; and a triage value."""
+
+
+def _figures(manifest: Manifest, evaluations: Mapping[str, Evaluation], data_name: str) -> str:
+    columns = list(evaluations)
+    rows = [
+        ("scans (groups)", [f"{e.n} ({e.n_groups or '-'})" for e in evaluations.values()]),
+        ("accuracy", [percent(e.accuracy) for e in evaluations.values()]),
+        ("macro-F1", [percent(e.macro_f1) for e in evaluations.values()]),
+        ("tumour sensitivity", [percent(e.tumor.sensitivity) if e.tumor else "-" for e in evaluations.values()]),
+        ("tumour specificity", [percent(e.tumor.specificity) if e.tumor else "-" for e in evaluations.values()]),
+        ("tumours left as standard", [percent(e.tumor.standard) if e.tumor else "-" for e in evaluations.values()]),
+        ("not assessed", [share_missing(e.coverage) for e in evaluations.values()]),
+        ("expected calibration error", [plain(e.calibration.ece) for e in evaluations.values()]),
+    ]
+    table = _table(["figure", *columns], [[name, *values] for name, values in rows])
+    return f"""## Figures
+
+On {data_name}, the test split: groups of near-identical slices that no training or tuning saw, copies left out. 95 %
+intervals in brackets; they count groups, not images.
+
+{table}
+
+The command: `edgebrain evaluate splits.csv --split test --unique --model {manifest.id} --precision {columns[-1]}`,
+where `edgebrain audit DIR... --splits splits.csv` makes the splits from the data named above."""
+
+
+def _classes(precision: str, evaluation: Evaluation) -> str:
+    rows = [
+        [c.label, str(c.support), percent(c.recall), percent(c.precision), percent(c.specificity)]
+        for c in evaluation.per_class
+    ]
+    confusion = [
+        [label, *(str(count) for count in row)]
+        for label, row in zip(evaluation.labels, evaluation.confusion, strict=True)
+    ]
+    return f"""### Per class ({precision})
+
+{_table(["class", "scans", "sensitivity", "precision", "specificity"], rows)}
+
+Confusion matrix, a row per true and a column per predicted class:
+
+{_table(["", *evaluation.labels], confusion)}"""
+
+
+def _gate(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return ""
+    verdict = "passed" if not comparison.failures else f"FAILED: {'; '.join(comparison.failures)}"
+    return f"""### INT8 against fp32
+
+On {comparison.scans} validation scans: accuracy {comparison.accuracy_quantised:.2%} against {comparison.accuracy:.2%}
+(McNemar p = {comparison.p_value:.2g}), {comparison.flips} scans from tumour to no tumour, ECE
+{comparison.ece_quantised:.4f} against {comparison.ece:.4f}, largest change of a probability
+{comparison.largest_shift:.3f}. The gate: {verdict}."""
+
+
+def _decision(manifest: Manifest) -> str:
+    d = manifest.decision
+    return f"""## Decision
+
+Logits are divided by {d.temperature:g} (fitted on validation groups). A scan is *prioritised* from a tumour probability
+of {d.operating_point:.1%}, *standard* below {d.standard_below:.1%}, and *cannot be assessed* between the two, when the
+best label stays under {d.min_confidence:.0%} without a likely tumour, or when more than {d.max_color_fraction:.0%} of
+the pixels are coloured."""
+
+
+def _limits(manifest: Manifest) -> str:
+    del manifest
+    return """## Where it fails
+
+- The data has no patient ids. Near-duplicate groups stand in for patients; slices of one patient that look different
+  may still be in two splits, so the figures above are optimistic for new patients.
+- In training, scans without a tumour are nearly all axial T2 from one source, tumours nearly all contrast-enhanced T1.
+  The model may lean on sequence, view and source. Expect worse figures on scans from other hospitals.
+- There is no test yet of whether a picture is a brain MRI at all, beyond colour: a grey photo gets an answer.
+- It has never seen a stroke, a bleed, a metastasis labelled as such, or a child. "no tumour" is not "healthy"."""
+
+
+def _provenance(manifest: Manifest) -> str:
+    rows = [[key, str(value)] for key, value in manifest.provenance.items()]
+    files = [[a.file, a.precision.value, f"{a.bytes}", a.sha256] for a in manifest.artifacts]
+    return f"""## Provenance
+
+{_table(["what", "value"], rows)}
+
+{_table(["file", "precision", "bytes", "sha256"], files)}"""
+
+
+def percent(estimate: Estimate) -> str:
+    """An estimate as a percentage with its interval."""
+    if estimate.value is None:
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.2%}"
+    return f"{estimate.value:.2%} [{estimate.low:.2%}, {estimate.high:.2%}]"
+
+
+def share_missing(coverage: Estimate) -> str:
+    """One minus an estimate, as a percentage with its interval."""
+    if coverage.value is None or coverage.low is None or coverage.high is None:
+        return "-"
+    return percent(Estimate(1 - coverage.value, 1 - coverage.high, 1 - coverage.low, coverage.method))
+
+
+def plain(estimate: Estimate) -> str:
+    """An estimate as a number with its interval."""
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return "-"
+    return f"{estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,298 @@
+"""From a trained model to a bundle: ONNX, INT8, decision, gate, golden outputs, card; whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edgebrain
+from edgebrain import bundle as bundles
+from edgebrain.classifier import Classifier
+from edgebrain.decision import DecisionSpec
+from edgebrain.errors import GateFailed, UsageError
+from edgebrain.evaluation import Evaluation
+from edgebrain.evaluation_run import evaluate_samples
+from edgebrain.labelled import NO_TUMOR, Sample
+from edgebrain.phantom import SAMPLES, draw_phantom
+from edgebrain.preprocessing import prepare
+from edgebrain.selftest import Golden, write_golden
+from edgebrain.train.data import PreparedSet, digest, prepare_samples
+from edgebrain.train.models import TrainedModel, load_model
+from edgebrain.types import Float32, Image8, Precision, Scan
+
+from .card import write_card
+from .operating_point import fit_decision
+from .quantize import calibration_choice, quantize_cpu
+from .to_onnx import run_onnx, to_onnx
+from .verify import Comparison, Limits, compare
+
+MAKE_SPLITS = "Make splits with: edgebrain audit DIR... --splits FILE.csv"
+INTENDED_USE = (
+    "Pre-triage of single brain MRI slices for research: orders a reading list. Not a medical device; a person reads "
+    "every scan. Not for stroke, bleeding, children, post-operative scans or anything but a brain MRI slice."
+)
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export.
+
+    Attributes:
+        model: ``model.safetensors`` of a training run.
+        output: Bundle folder to write; replaced as a whole if it is one of ours.
+        version: Version of the model.
+        samples: Labelled scans with splits: calibration draws from train, decision and gate use val, figures test.
+        data_name: Name of the data for people, in the card.
+        int8: Whether to add the INT8 file.
+        calibration_scans: How many scans calibrate it.
+        force: Write the bundle although the gate fails; the failure goes into the manifest.
+        limits: What INT8 may lose.
+    """
+
+    model: Path
+    output: Path
+    version: str
+    samples: Sequence[Sample]
+    data_name: str
+    int8: bool = True
+    calibration_scans: int = 256
+    force: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """What validation fixed: the decision, and how INT8 compares."""
+
+    spec: DecisionSpec
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written bundle, its figures by precision, and the gate's comparison."""
+
+    folder: Path
+    evaluations: dict[str, Evaluation]
+    comparison: Comparison | None
+
+
+def export_bundle(request: ExportRequest) -> Exported:
+    """Make a bundle.
+
+    Raises:
+        UsageError: The output folder is something else, or a split has no scans.
+        TrainingError: The model cannot be read.
+        ExportError: The graph cannot be exported or quantised.
+        GateFailed: The INT8 file is not as good as the float one, and force was not given.
+    """
+    _check_output(request.output)
+    trained = load_model(request.model)
+    recipe = trained.recipe
+    graph = to_onnx(trained.net, recipe.input, _metadata(trained, request.version))
+    files = {Precision.FP32: graph}
+    validation = _split(request.samples, trained, "val")
+    if request.int8:
+        files[Precision.INT8] = quantize_cpu(graph, _calibration(request, trained))
+    logits = {p: run_onnx(data, validation.images[:, np.newaxis])["logits"] for p, data in files.items()}
+    labels = recipe.data.labels
+    negative = labels.index(NO_TUMOR) if NO_TUMOR in labels else None
+    # The file that runs by default decides; the gate then shows that the other one is calibrated alike.
+    spec = fit_decision(logits[Precision.INT8 if request.int8 else Precision.FP32], validation.targets, negative)
+    comparison = None
+    if request.int8:
+        comparison = compare(
+            logits[Precision.FP32],
+            logits[Precision.INT8],
+            validation.targets,
+            temperature=spec.temperature,
+            negative=negative,
+            limits=request.limits,
+        )
+        if comparison.failures and not request.force:
+            raise GateFailed(
+                f"INT8 is not as good as fp32: {'; '.join(comparison.failures)}.",
+                remedy="Use more calibration scans, or --force to write the bundle with this failure in it.",
+            )
+    return _write(request, trained, files, _Decided(spec, comparison))
+
+
+def _write(
+    request: ExportRequest,
+    trained: TrainedModel,
+    files: dict[Precision, bytes],
+    decided: _Decided,
+) -> Exported:
+    request.output.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{request.output.name}.", dir=request.output.parent))
+    try:
+        folder.chmod(0o755)
+        manifest = _fill(folder, request, trained, files, decided)
+        bundles.write_manifest(folder, manifest)
+        evaluations = _evaluate(folder, files, request)
+        metrics = {p: _headline(e, request.data_name) for p, e in evaluations.items()}
+        if decided.comparison is not None:
+            metrics["int8"]["gate"] = decided.comparison.to_dict()
+        manifest = bundles.parse_manifest(_with(manifest, metrics), folder)
+        bundles.write_manifest(folder, manifest)
+        write_card(folder / "MODEL_CARD.md", manifest, evaluations, decided.comparison, request.data_name)
+        _keep_changelog(request, folder)
+        _put_in_place(folder, request.output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Exported(request.output, evaluations, decided.comparison)
+
+
+def _with(manifest: bundles.Manifest, metrics: dict[str, Any]) -> dict[str, Any]:
+    import msgspec
+
+    tree: dict[str, Any] = msgspec.to_builtins(manifest)
+    tree["metrics"] = metrics
+    return tree
+
+
+def _fill(
+    folder: Path, request: ExportRequest, trained: TrainedModel, files: dict[Precision, bytes], decided: _Decided
+) -> bundles.Manifest:
+    recipe = trained.recipe
+    phantoms = golden_inputs(trained)
+    golden: dict[str, Float32] = {}
+    artifacts = []
+    for precision, data in files.items():
+        name = "model.onnx" if precision is Precision.FP32 else f"model.{precision.value}.onnx"
+        (folder / name).write_bytes(data)
+        hashed = bundles.describe_file(folder / name)
+        artifacts.append(bundles.Artifact(name, "onnxruntime", precision, hashed.sha256, hashed.bytes))
+        golden[precision.value] = run_onnx(data, phantoms, batch=1)["logits"]
+    (folder / "golden.npz").write_bytes(write_golden(Golden(phantoms, golden)))
+    labels = recipe.data.labels
+    return bundles.Manifest(
+        schema_version=bundles.SCHEMA_VERSION,
+        id=recipe.name,
+        version=request.version,
+        description=recipe.description,
+        labels=labels,
+        negative_label=NO_TUMOR if NO_TUMOR in labels else None,
+        input=recipe.input,
+        graph=bundles.GraphSpec(
+            embedding="embedding",
+            cam="cam",
+            embedding_size=int(run_onnx(files[Precision.FP32], phantoms[:1])["embedding"].shape[1]),
+        ),
+        decision=decided.spec,
+        artifacts=tuple(artifacts),
+        golden=bundles.describe_file(folder / "golden.npz"),
+        license="Apache-2.0",
+        intended_use=INTENDED_USE,
+        provenance={
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "parameters": trained.facts["parameters"],
+            "trained_with": trained.facts["code_version"],
+            "exported_with": edgebrain.__version__,
+            "training_data_sha256": trained.facts["data_sha256"],
+            "data_sha256": digest(request.samples),
+            "data": request.data_name,
+            "gate": _gate_text(decided.comparison),
+        },
+    )
+
+
+def _gate_text(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return "not needed"
+    return "passed" if not comparison.failures else f"FAILED: {'; '.join(comparison.failures)}"
+
+
+def golden_inputs(trained: TrainedModel) -> Image8:
+    """The prepared phantoms that every bundle is tested with, uint8 [N, 1, H, W]."""
+    spec = trained.recipe.input
+    return np.stack([prepare(Scan(draw_phantom(s), "<phantom>"), spec).image for s in SAMPLES])
+
+
+def _metadata(trained: TrainedModel, version: str) -> dict[str, object]:
+    recipe = trained.recipe
+    return {"id": recipe.name, "version": version, "labels": list(recipe.data.labels), "input": asdict(recipe.input)}
+
+
+def _split(samples: Sequence[Sample], trained: TrainedModel, split: str) -> PreparedSet:
+    labels = trained.recipe.data.labels
+    chosen = [s for s in samples if s.split == split and s.label in labels and not s.copy_of and not s.conflict]
+    if not chosen:
+        raise UsageError(
+            f"The data has no {split} split.", remedy="Make splits with 'edgebrain audit DIR --splits FILE.csv'."
+        )
+    return prepare_samples(chosen, labels, trained.recipe.input, None)
+
+
+def _calibration(request: ExportRequest, trained: TrainedModel) -> Image8:
+    train = _split(request.samples, trained, "train")
+    chosen = calibration_choice(train.targets, request.calibration_scans, trained.recipe.seed)
+    return train.images[chosen][:, np.newaxis]
+
+
+def _evaluate(folder: Path, files: dict[Precision, bytes], request: ExportRequest) -> dict[str, Evaluation]:
+    samples = [s for s in request.samples if s.split == "test" and not s.copy_of]
+    if not samples:
+        raise UsageError(
+            "The data has no test split.", remedy="Make splits with 'edgebrain audit DIR --splits FILE.csv'."
+        )
+    evaluations = {}
+    for precision in files:
+        classifier = Classifier.load(folder, precision=precision)
+        evaluations[precision.value] = evaluate_samples(classifier, samples)
+        classifier.close()
+    return evaluations
+
+
+def _headline(evaluation: Evaluation, data_name: str) -> dict[str, Any]:
+    tumor = evaluation.tumor
+    figures = {
+        "accuracy": evaluation.accuracy,
+        "macro_f1": evaluation.macro_f1,
+        "ece": evaluation.calibration.ece,
+        **({"tumor_sensitivity": tumor.sensitivity, "tumor_specificity": tumor.specificity} if tumor else {}),
+    }
+    rounded = {
+        name: {"value": _rounded(e.value), "low": _rounded(e.low), "high": _rounded(e.high), "method": e.method}
+        for name, e in figures.items()
+    }
+    return {
+        "data": f"{data_name}, test split without copies",
+        "scans": evaluation.n,
+        "groups": evaluation.n_groups,
+        **rounded,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
+
+
+def _check_output(output: Path) -> None:
+    if output.exists() and not (output / bundles.MANIFEST).is_file() and any(output.iterdir()):
+        raise UsageError(f"{output} exists and is no bundle.", remedy="Name another folder with --output.")
+
+
+def _keep_changelog(request: ExportRequest, folder: Path) -> None:
+    # The history of a model is written by people; a new export must not lose it.
+    earlier = request.output / "CHANGELOG.md"
+    if earlier.is_file():
+        shutil.copyfile(earlier, folder / "CHANGELOG.md")
+
+
+def _put_in_place(folder: Path, output: Path) -> None:
+    if not output.exists():
+        folder.replace(output)
+        return
+    old = output.with_name(f".{output.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    output.replace(old)
+    folder.replace(output)
+    shutil.rmtree(old)

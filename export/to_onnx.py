@@ -1,0 +1,118 @@
+"""From a trained network to one ONNX file that says what it is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from edgebrain.errors import ExportError
+from edgebrain.types import Float32, Image8, InputSpec
+
+OPSET = 20
+"""The highest opset of TensorRT 10.3 (JetPack 6)."""
+OUTPUTS = ("logits", "embedding", "cam")
+PARITY = 1e-4
+"""Largest difference from the network, relative to the output's largest value."""
+
+
+def to_onnx(net: nn.Module, spec: InputSpec, metadata: Mapping[str, object]) -> bytes:
+    """Export a network, and prove that the file computes the same.
+
+    The example has two images, because a batch of one can be baked into the graph without a word; the file is then run
+    with one and with three.
+
+    Args:
+        net: Takes uint8 [N, 1, H, W], returns logits, embedding and cam.
+        spec: The input, copied into the file's metadata.
+        metadata: Further facts for it, JSON-able.
+
+    Returns:
+        The file: opset 20, input ``image``, dynamic batch, no external data.
+
+    Raises:
+        ExportError: The file differs from the network.
+    """
+    net.eval()
+    example = torch.from_numpy(_random_images(2, spec))
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            net,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({0: "batch"},),
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError("The exporter returned nothing.")
+    model = program.model_proto
+    found = next(entry.version for entry in model.opset_import if not entry.domain)
+    if found != OPSET:  # conversion to another opset can fail silently
+        raise ExportError(f"The exporter wrote opset {found} instead of {OPSET}.")
+    onnx.helper.set_model_props(model, {f"edgebrain.{key}": json.dumps(value) for key, value in metadata.items()})
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString()
+    for batch in (1, 3):
+        check_parity(net, data, _random_images(batch, spec))
+    return data
+
+
+def check_parity(net: nn.Module, model: bytes, images: Image8) -> float:
+    """Compare a file with the network it came from.
+
+    Args:
+        net: The network.
+        model: The ONNX file.
+        images: uint8 [N, 1, H, W].
+
+    Returns:
+        The largest relative difference.
+
+    Raises:
+        ExportError: It is above PARITY.
+    """
+    with torch.inference_mode():
+        expected = [value.numpy() for value in net(torch.from_numpy(images))]
+    found = run_onnx(model, images)
+    worst = max(
+        float(np.abs(found[name] - value).max() / max(1e-6, float(np.abs(value).max())))
+        for name, value in zip(OUTPUTS, expected, strict=True)
+    )
+    if not worst <= PARITY:
+        raise ExportError(f"The ONNX file differs from the network by {worst:.2g} (allowed {PARITY:g}).")
+    return worst
+
+
+def run_onnx(model: bytes, images: Image8, batch: int = 64) -> dict[str, Float32]:
+    """Run a file on the CPU.
+
+    Args:
+        model: The ONNX file.
+        images: uint8 [N, 1, H, W].
+        batch: Images a step.
+
+    Returns:
+        Every output, float32 [N, ...].
+    """
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_outputs()]
+    steps = [session.run(names, {"image": images[i : i + batch]}) for i in range(0, len(images), batch)]
+    return {name: np.concatenate([step[k] for step in steps]) for k, name in enumerate(names)}
+
+
+def _random_images(count: int, spec: InputSpec) -> Image8:
+    rng = np.random.default_rng(count)
+    return rng.integers(0, 256, (count, 1, spec.height, spec.width), np.uint8)
