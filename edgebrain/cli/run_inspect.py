@@ -1,0 +1,117 @@
+"""What ``edgebrain models`` and ``edgebrain doctor`` do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from edgebrain import bundle as bundles
+from edgebrain.device import Request
+from edgebrain.doctor import Diagnosis, Trial, diagnose
+from edgebrain.errors import EXIT_INVALID, EXIT_OK, InvalidManifest
+from edgebrain.types import Precision
+
+if TYPE_CHECKING:
+    from edgebrain.cli.shared import ModelRequest
+
+
+def print_models() -> int:
+    """List the built-in models."""
+    table = Table("model", "version", "labels", "input", "files", box=None, pad_edge=False)
+    for name in bundles.built_in_models():
+        manifest = bundles.open_bundle(name).manifest
+        files = ", ".join(f"{a.precision.value} {a.bytes / 1e6:.1f} MB" for a in manifest.artifacts)
+        size = f"{manifest.input.width}x{manifest.input.height}"
+        table.add_row(manifest.id, manifest.version, ", ".join(manifest.labels), size, files)
+    Console().print(table)
+    return EXIT_OK
+
+
+def print_manifest(model: str) -> int:
+    """Print a manifest as JSON."""
+    manifest = bundles.open_bundle(model).manifest
+    sys.stdout.write(json.dumps(msgspec.to_builtins(manifest), indent=2) + "\n")
+    return EXIT_OK
+
+
+def verify_model(model: str) -> int:
+    """Read every file of a bundle; a changed one raises."""
+    bundle = bundles.open_bundle(model)
+    entries: list[bundles.Artifact | bundles.HashedFile] = [
+        *bundle.manifest.artifacts,
+        *([bundle.manifest.golden] if bundle.manifest.golden else []),
+    ]
+    for entry in entries:
+        data = bundle.read(entry)
+        sys.stdout.write(f"{entry.file}: {len(data)} bytes, sha256 {entry.sha256}: as in the manifest\n")
+    return EXIT_OK
+
+
+def print_card(model: str) -> int:
+    """Print a bundle's model card."""
+    path = bundles.open_bundle(model).folder / "MODEL_CARD.md"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidManifest(f"{path} cannot be read: {error.strerror}.") from error
+    if sys.stdout.isatty():
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text))
+    else:
+        sys.stdout.write(text)
+    return EXIT_OK
+
+
+def run_doctor(request: ModelRequest, *, as_json: bool) -> int:
+    """Diagnose this machine."""
+    precision = None if request.precision is None else Precision(request.precision)
+    wanted = Request(request.engine, precision, request.threads, request.device)
+    diagnosis = diagnose(bundles.open_bundle(request.model), wanted)
+    if as_json:
+        sys.stdout.write(json.dumps(diagnosis.to_dict(), indent=2) + "\n")
+    else:
+        _print_diagnosis(diagnosis)
+    return EXIT_OK if diagnosis.healthy else EXIT_INVALID
+
+
+def _print_diagnosis(diagnosis: Diagnosis) -> None:
+    facts = diagnosis.facts
+    machine = Table.grid(padding=(0, 2))
+    machine.add_row("machine", " ".join(filter(None, (facts.board, facts.cpu, facts.machine))))
+    machine.add_row("CPUs", f"{facts.cpus} usable by this process")
+    machine.add_row("INT8", ", ".join(sorted(facts.int8_flags)) or "no VNNI or dot-product instructions")
+    machine.add_row("memory", f"{facts.memory_bytes / 2**30:.1f} GiB" if facts.memory_bytes else "unknown")
+    libraries = ", ".join(f"{name} {version}" for name, version in diagnosis.libraries.items())
+    machine.add_row("software", f"Python {diagnosis.python}, {libraries}")
+    for name, state in diagnosis.engines.items():
+        machine.add_row("engine", f"{name}: {state}")
+    for reason in diagnosis.choice.reasons:
+        machine.add_row("choice", reason)
+    for reason in diagnosis.choice.rejected:
+        machine.add_row("not taken", reason)
+    files = Table("file", "provider", "self-test", "largest difference", box=None, pad_edge=False)
+    for trial in diagnosis.trials:
+        files.add_row(*_trial_row(trial))
+    console = Console(highlight=False)
+    console.print(machine)
+    console.print()
+    console.print(files)
+    if not diagnosis.healthy:
+        console.print(
+            "The chosen file does not compute what its maker computed: use --precision fp32.", style="bold red"
+        )
+
+
+def _trial_row(trial: Trial) -> tuple[str, str, str, str]:
+    name = f"{trial.file}{' (chosen)' if trial.chosen else ''}"
+    provider = trial.engine.provider if trial.engine else "-"
+    if trial.test is None:
+        return name, provider, f"not run: {trial.problem}", "-"
+    verdict = "passed" if trial.test.passed else "FAILED"
+    return name, provider, verdict, f"{trial.test.worst:.2g} of a probability, {trial.test.tolerance:g} allowed"
