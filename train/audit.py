@@ -8,7 +8,7 @@ writes them down for training to use.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -152,8 +152,8 @@ def run_audit(
     Raises:
         UsageError: Nothing to audit, options that make no sense, or a file that cannot be written.
     """
-    samples = _collect(paths)
-    with _progress_bar() as progress:
+    samples = collect(paths)
+    with progress_bar() as progress:
         report = audit(samples, copy_threshold=copy_threshold, group_threshold=group_threshold, progress=progress)
     if splits_path is not None:
         split = by_group(report.samples, fractions=fractions, seed=seed)
@@ -165,11 +165,22 @@ def run_audit(
     return EXIT_SOME_FAILED if strict and not report.clean else EXIT_OK
 
 
-def _collect(paths: Sequence[Path]) -> list[Sample]:
-    """Read all data sets; a file that two of them name counts once, as the first one has it."""
+def collect(paths: Sequence[Path], *, labels: Collection[str] = ()) -> list[Sample]:
+    """Read all data sets; a file that two of them name counts once, as the first one has it.
+
+    Args:
+        paths: Labelled folders or CSV manifests.
+        labels: Further labels to accept, as for ``read_labelled``.
+
+    Returns:
+        At least one sample.
+
+    Raises:
+        UsageError: There are none, or a data set cannot be read.
+    """
     found: dict[Path, Sample] = {}
     for path in paths:
-        for sample in read_labelled(path):
+        for sample in read_labelled(path, labels=labels):
             found.setdefault(Path(sample.path).absolute(), sample)
     if not found:
         raise UsageError("Nothing to audit.", remedy="Give a folder with one sub-folder a class, or a CSV manifest.")
@@ -268,7 +279,7 @@ def _mark(
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Progress | None]:
+def progress_bar() -> Iterator[Progress | None]:
     """Show a bar on stderr, on a terminal only."""
     if not sys.stderr.isatty():
         yield None

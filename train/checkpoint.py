@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch.plugins import CheckpointIO
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -82,7 +80,10 @@ def save(path: Path, tree: Tree) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
+            temporary.touch()
+            mode = temporary.stat().st_mode
             save_file(tensors, temporary, {"format": FORMAT, "tree": header})
+            temporary.chmod(mode)  # safetensors would keep it to its owner
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -110,24 +111,6 @@ def load(path: Path) -> Tree:
         return decode(json.loads(metadata["tree"]), tensors)
     except (KeyError, TypeError, ValueError, StopIteration, RecursionError) as error:
         raise TrainingError(f"Checkpoint {path} is damaged.") from error
-
-
-def random_state() -> Tree:
-    """State of every global random generator that training may touch."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - libraries still use the global one
-    return {
-        "python": random.getstate(),
-        "numpy": (str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached),
-        "torch": torch.get_rng_state(),
-    }
-
-
-def restore_random_state(state: Tree) -> None:
-    """Put back what :func:`random_state` gave."""
-    random.setstate(state["python"])
-    kind, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002 - the same
-    torch.set_rng_state(state["torch"])
 
 
 class SafetensorsIO(CheckpointIO):

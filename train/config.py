@@ -229,11 +229,10 @@ def _known() -> dict[str, Any]:
 
 def _merge(tree: dict[str, Any], change: dict[str, Any]) -> None:
     for key, value in change.items():
-        below = tree.get(key)
-        if isinstance(value, dict) and isinstance(below, dict):
-            _merge(below, value)
-        else:
+        if not isinstance(value, dict):
             tree[key] = value
+        elif isinstance(below := tree.setdefault(key, {}), dict):  # else it is refused when values are checked
+            _merge(below, value)
 
 
 def _check_keys(tree: dict[str, Any], known: dict[str, Any], what: str, where: str) -> None:

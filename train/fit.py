@@ -15,7 +15,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -27,13 +27,16 @@ from . import checkpoint
 from .config import Recipe, parse_recipe, recipe_tree
 from .curves import draw_curves
 from .data import BalancedSampler, PreparedSet, ScanDataset, digest, prepare_samples, select
-from .learner import FitModule
+from .learner import BEST, LAST, FitModule, Keeper
 from .models import build, save_model
 from .progress import History, progress_callback, quiet_lightning
 from .scoring import score
 
 SPLITS_FILE = "splits.csv"
 """Name of the manifest in a run folder that says which scans the run was made from, and in which split."""
+
+CHECKPOINTS = "checkpoints"
+"""Name of the folder in a run folder that a resume needs."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,9 @@ def fit(
     splits = ("train", "val", *(["test"] if any(s.split == "test" for s in samples) else []))
     data = {split: _prepared(recipe, samples, split) for split in splits}
     loader = _loader(recipe, data["train"], training=True)
+    if resume and isinstance(loader.sampler, BalancedSampler):
+        # Lightning starts the loader, and its workers start to draw, before it tells the sampler the epoch.
+        loader.sampler.set_epoch(checkpoint.load(_last(folder))["epoch"] + 1)
     module = FitModule(recipe, recipe.trainer.epochs * len(loader), digest(samples))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +97,7 @@ def fit(
     write_samples(folder / SPLITS_FILE, samples)
     history = History(folder / "log" / "metrics.csv")
     with quiet_lightning(), _own_interrupt(), warnings.catch_warnings():
-        for known in (".*does not have many workers.*", ".*exists and is not empty.*", ".*LeafSpec.*deprecated.*"):
+        for known in (".*does not have many workers.*", ".*LeafSpec.*deprecated.*"):
             warnings.filterwarnings("ignore", known)
         trainer = _trainer(recipe, folder, [history, *callbacks])
         start = str(_last(folder)) if resume else None
@@ -100,20 +106,10 @@ def fit(
 
 
 def _last(folder: Path) -> Path:
-    return folder / "checkpoints" / "last.ckpt"
+    return folder / CHECKPOINTS / LAST
 
 
 def _trainer(recipe: Recipe, folder: Path, callbacks: Sequence[Callback]) -> lightning.Trainer:
-    # Saved when an epoch is over and not within it, so that a resume starts at an epoch's first batch.
-    best = ModelCheckpoint(
-        folder / "checkpoints",
-        "best",
-        monitor="val/macro_f1",
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
     progress = progress_callback()
     return lightning.Trainer(
         accelerator="auto",
@@ -124,7 +120,7 @@ def _trainer(recipe: Recipe, folder: Path, callbacks: Sequence[Callback]) -> lig
         deterministic=True,
         default_root_dir=folder,
         logger=False,
-        callbacks=[progress, *callbacks, best],
+        callbacks=[progress, *callbacks, Keeper(folder / CHECKPOINTS)],
         plugins=[checkpoint.SafetensorsIO()],
         enable_progress_bar=isinstance(progress, ProgressBar),
         enable_model_summary=False,
@@ -218,7 +214,7 @@ def _loader(recipe: Recipe, prepared: PreparedSet, *, training: bool) -> DataLoa
 
 
 def _finish(recipe: Recipe, data: Mapping[str, PreparedSet], folder: Path, history: History, sha256: str) -> Run:
-    tree = checkpoint.load(folder / "checkpoints" / "best.ckpt")
+    tree = checkpoint.load(folder / CHECKPOINTS / BEST)
     prefix = "average.module."
     weights = {k.removeprefix(prefix): v for k, v in tree["state_dict"].items() if k.startswith(prefix)}
     net = build(recipe)

@@ -42,7 +42,7 @@ class History(Callback):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.is_file():
             with self.path.open(encoding="utf-8", newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < trainer.current_epoch]
+                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -52,6 +52,8 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row."""
         del pl_module
+        if self.rows and trainer.current_epoch <= int(self.rows[-1]["epoch"]):
+            return  # Lightning ends the last finished epoch once more when a run goes on
         figures = {k: repr(float(v)) for k, v in trainer.callback_metrics.items() if k in FIGURES}
         seconds = f"{time.monotonic() - self._started:.3f}"
         self.rows.append({"epoch": str(trainer.current_epoch), "seconds": seconds, **figures})

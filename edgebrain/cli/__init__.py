@@ -3,6 +3,40 @@
 Modules here are imported at every start, so they import nothing heavy: what a command needs is imported when it runs.
 """
 
-from edgebrain.cli.app import main
+from __future__ import annotations
 
-__all__ = ["main"]
+import sys
+from collections.abc import Sequence
+
+from edgebrain.cli import quick
+from edgebrain.cli.exits import guarded
+
+__all__ = ["main", "run"]
+
+
+def main() -> None:
+    """Run the command line and leave the process with the right exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows the program's name.
+
+    Returns:
+        The exit code.
+    """
+    return guarded(arguments, lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    request = quick.read(arguments)
+    if request is not None:
+        from edgebrain.cli.run_classify import run_classify
+
+        return run_classify(request)
+    from edgebrain.cli import app
+
+    return app.parse_and_run(arguments)

@@ -1,10 +1,10 @@
-"""The application: global options, mounted commands, and the one place where errors become exit codes."""
+"""The application: global options and mounted commands."""
 
 from __future__ import annotations
 
 import importlib
-import os
-import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,15 +12,13 @@ import typer
 import edgebrain
 from edgebrain.cli.classify import classify
 from edgebrain.cli.evaluate import evaluate
+from edgebrain.cli.exits import guarded
 from edgebrain.cli.inspect import doctor, models
 from edgebrain.cli.phantom import phantom
-from edgebrain.errors import EXIT_INTERRUPTED, EXIT_USAGE, EdgebrainError
+from edgebrain.errors import EXIT_USAGE
 
 # Typer brings its own copy of click since 0.26; this finds the base class of parse errors in both.
 _ParseError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-
-EXIT_PIPE = 141
-"""What a shell reports for a program that wrote to a reader that had gone (128 + SIGPIPE)."""
 
 app = typer.Typer(
     name="edgebrain",
@@ -56,48 +54,29 @@ app.command()(evaluate)
 app.add_typer(models, name="models")
 app.command()(doctor)
 app.command()(phantom)
+_FOLDER = Path(edgebrain.__file__).parent
 for _half in ("train", "export"):
     # Either half may be missing from an installation; the rest works without it.
-    if importlib.util.find_spec(f"edgebrain.{_half}") is not None:  # pragma: no branch
+    if (_FOLDER / _half / "cli.py").is_file():
         importlib.import_module(f"edgebrain.{_half}.cli").mount(app)
 
 
-def main() -> None:
-    """Run the command line and leave the process with the right exit code."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(arguments: list[str]) -> int:
-    """Run the command line.
+    """Run the command line; see :func:`edgebrain.cli.run`, which saves usual command lines the way through here."""
+    return guarded(arguments, lambda: parse_and_run(arguments))
 
-    Args:
-        arguments: What follows the program's name.
+
+def parse_and_run(arguments: Sequence[str]) -> int:
+    """Let typer read the command line, and run it.
 
     Returns:
         The exit code.
+
+    Raises:
+        EdgebrainError: What the command raises.
     """
-    if "--debug" in arguments:
-        return _run(arguments)
     try:
-        return _run(arguments)
-    except EdgebrainError as error:
-        typer.echo(f"edgebrain: {error}", err=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        typer.echo("edgebrain: interrupted; rows written so far are complete.", err=True)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone; nothing may be flushed to it when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
-    except MemoryError:
-        typer.echo("edgebrain: out of memory. Use a smaller --batch-size or smaller scans.", err=True)
-        return 1
-
-
-def _run(arguments: list[str]) -> int:
-    try:
-        code = app(arguments, standalone_mode=False)
+        code = app(list(arguments), standalone_mode=False)
     except _ParseError as error:
         error.show()
         return EXIT_USAGE

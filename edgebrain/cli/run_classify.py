@@ -17,7 +17,7 @@ from edgebrain.resume import Resume
 
 if TYPE_CHECKING:
     from edgebrain.classifier import Classifier
-    from edgebrain.cli.shared import ModelRequest
+    from edgebrain.cli.requests import ModelRequest
     from edgebrain.types import Prediction
 
 

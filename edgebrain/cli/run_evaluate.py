@@ -16,7 +16,7 @@ from edgebrain.evaluation_run import evaluate_samples
 from edgebrain.labelled import read_labelled
 
 if TYPE_CHECKING:
-    from edgebrain.cli.shared import ModelRequest
+    from edgebrain.cli.requests import ModelRequest
 
 
 def run_evaluate(

@@ -17,7 +17,7 @@ from edgebrain.errors import EXIT_INVALID, EXIT_OK, InvalidManifest
 from edgebrain.types import Precision
 
 if TYPE_CHECKING:
-    from edgebrain.cli.shared import ModelRequest
+    from edgebrain.cli.requests import ModelRequest
 
 
 def print_models() -> int:

@@ -1,0 +1,115 @@
+"""A whole export: the bundle that comes out classifies, verifies, and is never left half-written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the extra 'export' brings torch")
+pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
+
+import edgebrain
+from edgebrain.bundle import open_bundle
+from edgebrain.cli.app import run
+from edgebrain.errors import GateFailed, TrainingError, UsageError
+from edgebrain.export.pipeline import ExportRequest, export_bundle
+from edgebrain.export.verify import Limits
+from edgebrain.labelled import Sample, write_samples
+from edgebrain.selftest import self_test
+
+NEVER = Limits(accuracy_drop=-1.0)
+ANYTHING = Limits(1.0, 1.0, 1.0)
+
+
+def request(model: Path, output: Path, samples: list[Sample], limits: Limits = ANYTHING) -> ExportRequest:
+    return ExportRequest(model, output, "1.2.3", samples, "drawn phantoms", calibration_scans=16, limits=limits)
+
+
+@pytest.fixture(scope="module")
+def exported(small_model: Path, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_bundle(request(small_model, tmp_path_factory.mktemp("out") / "bundle", samples)).folder
+
+
+def test_bundle_holds_what_it_should(exported: Path) -> None:
+    names = {p.name for p in exported.iterdir()}
+    assert names == {"manifest.json", "model.onnx", "model.int8.onnx", "golden.npz", "MODEL_CARD.md"}
+    manifest = open_bundle(exported).manifest
+    assert (manifest.id, manifest.version, manifest.graph.embedding_size) == ("small", "1.2.3", 16)
+    assert manifest.metrics["int8"]["scans"] == 12
+    assert manifest.metrics["int8"]["gate"]["scans"] == 12
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_bundle_runs_and_passes_its_own_test(exported: Path, samples: list[Sample], precision: str) -> None:
+    classifier = edgebrain.Classifier.load(exported, precision=precision)
+    prediction = classifier.classify(samples[0].path)
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert self_test(classifier.bundle, classifier.engine).passed
+
+
+def test_card_names_figures_and_command(exported: Path) -> None:
+    card = (exported / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Not a medical device" in card
+    assert "edgebrain evaluate" in card
+    assert "1.2.3" in card
+
+
+def test_exports_are_repeatable(exported: Path, small_model: Path, samples: list[Sample], tmp_path: Path) -> None:
+    again = export_bundle(request(small_model, tmp_path / "again", samples)).folder
+    first, second = (open_bundle(folder).manifest for folder in (exported, again))
+    assert [a.sha256 for a in first.artifacts] == [a.sha256 for a in second.artifacts]
+    assert first.decision == second.decision
+
+
+def test_failed_gate_leaves_the_old_bundle_whole(small_model: Path, samples: list[Sample], tmp_path: Path) -> None:
+    output = tmp_path / "bundle"
+    export_bundle(request(small_model, output, samples))
+    (output / "CHANGELOG.md").write_text("by hand", encoding="utf-8")
+    before = {p.name: p.read_bytes() for p in output.iterdir()}
+    with pytest.raises(GateFailed, match="accuracy"):
+        export_bundle(request(small_model, output, samples, NEVER))
+    assert {p.name: p.read_bytes() for p in output.iterdir()} == before
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_new_export_keeps_the_changelog(small_model: Path, samples: list[Sample], tmp_path: Path) -> None:
+    output = tmp_path / "bundle"
+    export_bundle(request(small_model, output, samples))
+    (output / "CHANGELOG.md").write_text("by hand", encoding="utf-8")
+    export_bundle(request(small_model, output, samples))
+    assert (output / "CHANGELOG.md").read_text(encoding="utf-8") == "by hand"
+
+
+def test_folder_of_something_else_is_refused(small_model: Path, samples: list[Sample], tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious", encoding="utf-8")
+    with pytest.raises(UsageError, match="no bundle"):
+        export_bundle(request(small_model, tmp_path, samples))
+
+
+def test_missing_split_and_bad_model_are_one_error(small_model: Path, samples: list[Sample], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="val"):
+        export_bundle(request(small_model, tmp_path / "b", [s for s in samples if s.split != "val"]))
+    (tmp_path / "model.safetensors").write_bytes(b"not a model")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        export_bundle(request(tmp_path / "model.safetensors", tmp_path / "b", samples))
+
+
+def test_command_line(
+    small_model: Path, samples: list[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_samples(tmp_path / "splits.csv", samples)
+    options = [
+        "--data",
+        str(tmp_path / "splits.csv"),
+        "-o",
+        str(tmp_path / "b"),
+        "--calibration-scans",
+        "16",
+        "--force",
+    ]
+    assert run(["export", str(small_model.parent), *options]) == 0
+    assert "bundle" in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["provenance"]["data"] == "splits"

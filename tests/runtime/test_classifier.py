@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edgebrain import Classifier
+from edgebrain.classifier import refused
+from edgebrain.errors import EngineFailed, EngineUnavailable, ScanError, UnreadableScan, UsageError
+from edgebrain.phantom import SAMPLES, PhantomSpec, draw_phantom
+from edgebrain.preprocessing import MIN_SIDE
+from edgebrain.types import Precision, Prediction, Triage
+
+Pixels = npt.NDArray[Any]
+MakeClassifier = Callable[..., Classifier]
+
+DTYPES = st.sampled_from(["uint8", "uint16", "float16", "float32", "float64"])
+SIDES = st.integers(MIN_SIDE - 1, 40)
+SHAPES = st.tuples(SIDES, SIDES) | st.tuples(SIDES, SIDES, st.sampled_from([1, 3, 4])) | hnp.array_shapes(max_side=4)
+
+
+@pytest.fixture
+def fake(make_classifier: MakeClassifier) -> Classifier:
+    return make_classifier()
+
+
+@pytest.fixture
+def real(tiny_bundle: Path) -> Classifier:
+    return Classifier.load(tiny_bundle, threads=1)
+
+
+def encode(pixels: Pixels, suffix: str = ".png") -> bytes:
+    """A file of [H, W] or RGB [H, W, 3] pixels."""
+    ok, data = cv2.imencode(suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels)
+    assert ok
+    return bytes(data)
+
+
+def answer(prediction: Prediction) -> tuple[object, ...]:
+    return (
+        prediction.label,
+        prediction.probabilities,
+        prediction.tumor_probability,
+        prediction.triage,
+        prediction.reasons,
+        prediction.warnings,
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.data_too_large, HealthCheck.too_slow])
+@given(pixels=DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, SHAPES)))
+def test_any_array_gives_probabilities_that_sum_to_one_or_a_clear_refusal(
+    make_classifier: MakeClassifier, pixels: Pixels
+) -> None:
+    try:
+        prediction = make_classifier().classify(pixels)
+    except ScanError as error:
+        refusal = error
+    else:
+        assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-9)
+        assert prediction.triage is not None
+        assert prediction.reasons
+        return
+    assert "<array>" in refusal.message
+    assert refusal.remedy
+
+
+GREY = draw_phantom(PhantomSpec(2, "hemisphere", side=90))
+RGB = np.dstack([GREY, np.roll(GREY, 9, 0), GREY // 2])
+
+
+@pytest.mark.parametrize("which", ["fake", "real"])
+@pytest.mark.parametrize(
+    ("pixels", "suffix"),
+    [
+        (GREY, ".png"),
+        (GREY, ".bmp"),
+        (GREY, ".tif"),
+        (GREY.astype(np.uint16) * 201 + 7, ".png"),
+        (GREY.astype(np.uint16) * 201 + 7, ".tif"),
+        (GREY.astype(np.float32) / 255, ".tif"),
+        (RGB, ".png"),
+        (RGB.astype(np.uint16) * 257, ".png"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{value.dtype}-{value.ndim}d",
+)
+def test_path_bytes_and_array_give_the_same_answer(
+    which: str, pixels: Pixels, suffix: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    classifier: Classifier = request.getfixturevalue(which)
+    path = tmp_path / f"scan{suffix}"
+    path.write_bytes(encode(pixels, suffix))
+    from_path, from_text, from_bytes, from_array = (
+        classifier.classify(source) for source in (path, str(path), path.read_bytes(), pixels)
+    )
+    assert answer(from_path) == answer(from_text) == answer(from_bytes) == answer(from_array)
+    assert (from_path.path, from_bytes.path, from_array.path) == (str(path), "<bytes>", "<array>")
+    assert from_path.input == from_bytes.input
+    assert from_path.input is not None
+    assert from_array.input is not None
+    assert (from_path.input.width, from_path.input.height) == (90, 90)
+    assert from_path.input.intensity == from_array.input.intensity
+
+
+def test_a_jpeg_is_the_same_from_path_and_bytes(fake: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "scan").write_bytes(encode(GREY, ".jpg"))
+    assert answer(fake.classify(tmp_path / "scan")) == answer(fake.classify((tmp_path / "scan").read_bytes()))
+
+
+@pytest.mark.parametrize("which", ["fake", "real"])
+def test_batch_size_and_order_change_no_answer(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    classifier: Classifier = request.getfixturevalue(which)
+    paths = []
+    for index in range(11):
+        paths.append(tmp_path / f"{index}.png")
+        paths[-1].write_bytes(encode(draw_phantom(PhantomSpec(index, side=64 + index))))
+    alone = {str(path): classifier.classify(path) for path in paths}
+    for batch_size in (1, 2, 5, 50):
+        for order in (paths, paths[::-1], paths[5:] + paths[:5]):
+            found = list(classifier.classify_many(order, batch_size=batch_size, readers_=2))
+            assert [p.path for p in found] == [str(path) for path in order]
+            for prediction in found:
+                expected = alone[prediction.path]
+                assert prediction.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+                assert (prediction.label, prediction.triage) == (expected.label, expected.triage)
+                if which == "fake":
+                    assert answer(prediction) == answer(expected)
+
+
+@given(
+    hnp.arrays(np.uint16, (40, 36), elements=st.integers(0, 4095), fill=st.nothing()),
+    st.integers(0, 4),
+    st.floats(min_value=0.01, max_value=100),
+    st.floats(min_value=-1e4, max_value=1e4),
+)
+@settings(suppress_health_check=[HealthCheck.data_too_large, HealthCheck.too_slow])
+def test_bit_depth_slope_and_intercept_change_no_answer(
+    make_classifier: MakeClassifier, pixels: Pixels, shift: int, slope: float, intercept: float
+) -> None:
+    pixels[3:7] = np.arange(144).reshape(4, 36) * 20  # never constant
+    classifier = make_classifier()
+    expected = answer(classifier.classify(pixels))
+    assert answer(classifier.classify(pixels << shift)) == expected
+    assert answer(classifier.classify(pixels * slope + intercept)) == expected
+
+
+def test_the_record_says_what_answered(real: Classifier) -> None:
+    prediction = real.classify(draw_phantom(SAMPLES[2]))
+    (artifact,) = real.bundle.manifest.artifacts
+    assert prediction.model is not None
+    assert (prediction.model.id, prediction.model.version) == ("tiny", "1.0.0")
+    assert (prediction.model.precision, prediction.model.sha256) == ("fp32", artifact.sha256)
+    assert prediction.engine is not None
+    assert (prediction.engine.name, prediction.engine.provider) == ("onnxruntime", "CPUExecutionProvider")
+    assert prediction.engine.threads == 1
+    timing = prediction.timing_ms
+    assert timing.total == pytest.approx(timing.read + timing.preprocess + timing.infer, abs=0.01)
+    assert timing.preprocess > 0
+    assert timing.infer > 0
+
+
+def test_a_coloured_picture_cannot_be_assessed(fake: Classifier) -> None:
+    photo = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    assert fake.classify(photo).triage is Triage.CANNOT_ASSESS
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.zeros((1, 1), np.uint8), "1x1"),
+        (np.zeros((64, 64), np.uint8), "nothing to see"),
+        (np.full((64, 64), 255, np.uint8), "nothing to see"),
+        (np.full((64, 64), 999, np.uint16), "nothing to see"),
+        (np.full((64, 64), np.nan, np.float32), "not finite"),
+    ],
+)
+def test_what_cannot_be_classified_is_refused_in_any_form(
+    fake: Classifier, tmp_path: Path, pixels: Pixels, words: str
+) -> None:
+    path = tmp_path / "scan.tif"
+    path.write_bytes(encode(pixels, ".tif"))
+    for source in (pixels, path, path.read_bytes()):
+        with pytest.raises(ScanError, match=words):
+            fake.classify(source)
+    (row,) = fake.classify_many([path])
+    assert row.status == "error"
+    assert row.triage is None
+    assert row.probabilities == {}
+    assert row.error is not None
+    assert row.error.code == "unsupported_scan"
+    assert str(path) in row.error.message
+
+
+@pytest.mark.parametrize("source", [b"", b"no image", encode(GREY)[:500]])
+def test_broken_bytes(fake: Classifier, source: bytes) -> None:
+    with pytest.raises(UnreadableScan, match="<bytes>"):
+        fake.classify(source)
+
+
+def test_a_missing_file(fake: Classifier, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableScan, match=r"gone\.png: there is no such file"):
+        fake.classify(tmp_path / "gone.png")
+
+
+def test_read_scans_wait_without_their_pixels(fake: Classifier) -> None:
+    (ready,) = fake.read(draw_phantom(PhantomSpec(1, side=500)))
+    assert ready.scan is not None
+    assert ready.scan.pixels.size == 0
+    assert ready.prepared is not None
+    assert ready.prepared.image.nbytes == 32 * 32
+    assert (ready.width, ready.height) == (500, 500)
+
+
+def test_failed_scans_keep_their_place_in_a_batch(fake: Classifier) -> None:
+    (good,) = fake.read(draw_phantom(PhantomSpec(1)))
+    bad = refused("folder", UnreadableScan("folder: empty."))
+    found = fake.predict([bad, good, bad, good, good])
+    assert [p.status for p in found] == ["error", "ok", "error", "ok", "ok"]
+    assert found[1].probabilities == found[4].probabilities
+    assert fake.predict([bad])[0].status == "error"
+    assert fake.predict([]) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_not_finite_are_an_engine_failure(make_classifier: MakeClassifier, value: float) -> None:
+    broken = make_classifier(lambda images: np.full((len(images), 4), value, np.float32))
+    with pytest.raises(EngineFailed, match="not finite on FakeProvider"):
+        broken.classify(GREY)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (2, 4), (4,)])
+def test_logits_that_do_not_match_the_labels_are_an_engine_failure(
+    make_classifier: MakeClassifier, shape: tuple[int, ...]
+) -> None:
+    broken = make_classifier(lambda _: np.zeros(shape, np.float32))
+    with pytest.raises(EngineFailed, match="instead of"):
+        broken.classify(GREY)
+
+
+def test_a_graph_of_fewer_labels_than_the_manifest(
+    tmp_path: Path, tiny_graph: bytes, write_bundle: Callable[..., Path]
+) -> None:
+    folder = write_bundle(tmp_path / "b", tiny_graph, labels=("a", "no_tumor"))
+    with pytest.raises(EngineFailed, match="logits"):
+        Classifier.load(folder).classify(GREY)
+
+
+def test_loading_by_name_uses_or_refuses(tiny_bundle: Path) -> None:
+    assert Classifier.load(tiny_bundle, precision="fp32", engine="onnxruntime", device_name="cpu").choice.threads >= 1
+    assert Classifier.load(str(tiny_bundle), precision=Precision.FP32).model.precision == "fp32"
+    with pytest.raises(UsageError, match=r"no precision 'int4'.*fp32, fp16, int8"):
+        Classifier.load(tiny_bundle, precision="int4")
+    with pytest.raises(EngineUnavailable, match="int8 was asked for"):
+        Classifier.load(tiny_bundle, precision="int8")
+    with pytest.raises(EngineUnavailable, match="does not run on 'cuda'"):
+        Classifier.load(tiny_bundle, device_name="cuda")
+    with pytest.raises(UsageError, match="no engine"):
+        Classifier.load(tiny_bundle, engine="abacus")
+    with pytest.raises(UsageError, match="threads"):
+        Classifier.load(tiny_bundle, threads=0)
+
+
+def test_a_closed_classifier_does_not_answer(real: Classifier) -> None:
+    real.close()
+    real.close()
+    with pytest.raises(EngineFailed, match="closed"):
+        real.classify(GREY)

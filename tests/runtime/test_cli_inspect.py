@@ -1,0 +1,148 @@
+"""``edgebrain models``, ``doctor``, ``phantom`` and the numeric self-test."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import edgebrain
+from edgebrain import bundle as bundles
+from edgebrain.bundle import open_bundle
+from edgebrain.cli.app import run
+from edgebrain.device import Request
+from edgebrain.doctor import diagnose
+from edgebrain.errors import InvalidManifest
+from edgebrain.phantom import SAMPLES, sample_name
+from edgebrain.selftest import Golden, read_golden, self_test, write_golden
+
+if TYPE_CHECKING:
+    from edgebrain.engines import EngineInfo
+    from edgebrain.types import Float32, Image8
+
+EDGE = Path(edgebrain.__file__).parent / "bundles" / "edge"
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(EDGE, tmp_path / "bundle"))
+
+
+def replace_golden(folder: Path, content: bytes) -> None:
+    """Put another golden file into a bundle, with the manifest saying so."""
+    (folder / "golden.npz").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    hashed = bundles.describe_file(folder / "golden.npz")
+    manifest["golden"] = {"file": hashed.file, "sha256": hashed.sha256, "bytes": hashed.bytes}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def test_models_list_names_every_built_in(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "list"]) == 0
+    assert "edge" in capsys.readouterr().out
+
+
+def test_models_show_prints_the_manifest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "show", "edge"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == json.loads((EDGE / "manifest.json").read_text(encoding="utf-8"))
+
+
+def test_models_verify_checks_every_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "verify", "edge"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("model.onnx", "model.int8.onnx", "golden.npz"))
+
+
+def test_models_card_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "card", "edge"]) == 0
+    assert "Not a medical device" in capsys.readouterr().out
+
+
+def test_missing_card_is_one_error(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "MODEL_CARD.md").unlink()
+    assert run(["models", "card", str(copied)]) == 4
+    assert "MODEL_CARD.md" in capsys.readouterr().err
+
+
+def test_doctor_passes_here_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--json"]) == 0
+    diagnosis = json.loads(capsys.readouterr().out)
+    assert diagnosis["healthy"]
+    assert diagnosis["choice"]["reasons"]
+    assert {trial["file"] for trial in diagnosis["trials"]} == {"model.onnx", "model.int8.onnx"}
+    assert all(trial["test"]["labels_agree"] for trial in diagnosis["trials"])
+
+
+def test_doctor_prints_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor"]) == 0
+    assert "passed" in capsys.readouterr().out
+
+
+def test_doctor_fails_on_other_numbers(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    golden = read_golden(open_bundle(copied))
+    shifted = {precision: np.roll(logits, 1, axis=1) for precision, logits in golden.logits.items()}
+    replace_golden(copied, write_golden(Golden(golden.images, shifted)))
+    assert run(["doctor", "--model", str(copied)]) == 4
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_doctor_names_a_broken_file(copied: Path) -> None:
+    (copied / "model.onnx").write_bytes(b"not a graph")
+    diagnosis = diagnose(open_bundle(copied), Request())
+    problems = {trial.file: trial.problem for trial in diagnosis.trials}
+    assert problems["model.int8.onnx"] is None
+    assert problems["model.onnx"] is not None
+    assert "model.onnx" in problems["model.onnx"]
+
+
+def test_golden_file_round_trip_and_refusal(copied: Path) -> None:
+    golden = read_golden(open_bundle(copied))
+    assert golden.images.dtype == np.uint8
+    assert len(golden.images) == len(SAMPLES)
+    replace_golden(copied, b"PK\x03\x04 nothing")
+    with pytest.raises(InvalidManifest, match="golden"):
+        read_golden(open_bundle(copied))
+
+
+class _Shifted:
+    """An engine that is off by a constant on one logit."""
+
+    def __init__(self, info: EngineInfo, golden: Golden, shift: float) -> None:
+        self.info = info
+        self._answers = {image.tobytes(): row for image, row in zip(golden.images, golden.logits["int8"], strict=True)}
+        self._shift = shift
+
+    def run(self, images: Image8) -> dict[str, Float32]:
+        logits = np.stack([self._answers[image.tobytes()] for image in images])
+        logits[:, 0] += self._shift
+        return {"logits": logits}
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+@pytest.mark.parametrize(("shift", "passed"), [(0.0, True), (0.01, True), (3.0, False)])
+def test_self_test_measures_the_difference(shift: float, passed: bool) -> None:
+    bundle = open_bundle("edge")
+    info = edgebrain.Classifier.load("edge", precision="int8").engine.info
+    result = self_test(bundle, _Shifted(info, read_golden(bundle), shift))
+    assert result.passed is passed
+
+
+def test_phantom_draws_named_drawings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["phantom", str(tmp_path / "samples"), "--count", "8"]) == 0
+    drawn = sorted(p.name for p in (tmp_path / "samples").iterdir())
+    assert len(drawn) == 8
+    assert {sample_name(spec) for spec in SAMPLES} <= set(drawn)
+    assert len(capsys.readouterr().out.splitlines()) == 8
+
+
+def test_phantom_into_a_file_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").write_text("x", encoding="utf-8")
+    assert run(["phantom", str(tmp_path / "taken")]) == 2
+    assert "taken" in capsys.readouterr().err

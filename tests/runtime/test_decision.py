@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from edgebrain.decision import DecisionSpec, decide, probabilities_of
+from edgebrain.types import Float32, Triage
+
+LABELS = ("glioma", "meningioma", "no_tumor", "pituitary")
+FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
+LOGITS = st.lists(FINITE, min_size=4, max_size=4)
+TEMPERATURES = st.floats(min_value=5e-324, max_value=1e308)
+SHARES = st.floats(min_value=0, max_value=1)
+SPEC = DecisionSpec(operating_point=0.6, standard_below=0.3, min_confidence=0.75)
+
+
+def logits_of(*probabilities: float) -> Float32:
+    return np.asarray(np.log(probabilities), np.float32)
+
+
+@given(LOGITS, TEMPERATURES)
+@example([3.4e38, -3.4e38, 0.0, 1.0], 1e-320)
+@example([0.0, 0.0, 0.0, 0.0], 1e300)
+def test_probabilities_of_any_finite_logits_sum_to_one(logits: list[float], temperature: float) -> None:
+    row = probabilities_of(np.array(logits, np.float32), temperature)
+    assert row.dtype == np.float64
+    assert ((row >= 0) & (row <= 1)).all()
+    assert row.sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_probabilities_are_those_of_a_softmax_of_the_scaled_logits() -> None:
+    logits = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 2.0]], np.float32)
+    expected = np.exp(logits / 2.0) / np.exp(logits / 2.0).sum(1, keepdims=True)
+    assert probabilities_of(logits, 2.0) == pytest.approx(expected)
+
+
+@given(st.lists(st.integers(-500, 500), min_size=4, max_size=4), st.integers(-(2**20), 2**20))
+def test_a_shift_of_all_logits_changes_nothing(logits: list[int], shift: int) -> None:
+    row = np.array(logits, np.float32)
+    assert (probabilities_of(row + np.float32(shift), 1.3) == probabilities_of(row, 1.3)).all()
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "triage", "words"),
+    [
+        ((0.9, 0.02, 0.05, 0.03), Triage.PRIORITISE, "reaches the operating point"),
+        ((0.35, 0.2, 0.4, 0.05), Triage.PRIORITISE, "the kind is uncertain"),
+        ((0.3, 0.1, 0.55, 0.05), Triage.CANNOT_ASSESS, "lies between"),
+        ((0.1, 0.1, 0.72, 0.08), Triage.CANNOT_ASSESS, "best label no_tumor at 72.0%"),
+        ((0.05, 0.05, 0.85, 0.05), Triage.STANDARD, "is below 30.0%"),
+    ],
+)
+def test_zones(probabilities: tuple[float, ...], triage: Triage, words: str) -> None:
+    verdict = decide(logits_of(*probabilities), LABELS, "no_tumor", SPEC)
+    assert verdict.triage is triage
+    assert any(words in reason for reason in verdict.reasons)
+    assert verdict.tumor_probability == pytest.approx(1 - probabilities[2], abs=1e-6)
+    assert verdict.probabilities == pytest.approx(dict(zip(LABELS, probabilities, strict=True)), abs=1e-6)
+    assert verdict.label == LABELS[int(np.argmax(probabilities))]
+
+
+@given(LOGITS, SHARES, SHARES, SHARES, st.floats(min_value=0.01, max_value=100))
+def test_never_standard_from_the_threshold_on(
+    logits: list[float], one: float, other: float, confidence: float, temperature: float
+) -> None:
+    below, point = sorted((one, other))
+    spec = DecisionSpec(temperature, operating_point=point, standard_below=below, min_confidence=confidence)
+    verdict = decide(np.array(logits, np.float32), LABELS, "no_tumor", spec)
+    assert verdict.tumor_probability is not None
+    assert verdict.reasons
+    assert sum(verdict.probabilities.values()) == pytest.approx(1, abs=1e-9)
+    if verdict.tumor_probability >= below:
+        assert verdict.triage is not Triage.STANDARD
+    if verdict.tumor_probability >= point:
+        assert verdict.triage is Triage.PRIORITISE
+
+
+@given(SHARES, SHARES, SHARES, SHARES, SHARES)
+def test_more_tumour_probability_never_means_less_urgency(
+    one: float, other: float, first: float, second: float, confidence: float
+) -> None:
+    below, point = sorted((one, other))
+    spec = DecisionSpec(operating_point=point, standard_below=below, min_confidence=confidence)
+    labels = ("tumor", "no_tumor")
+    lower, higher = (
+        decide(np.array([8 * logit - 4, 0.0], np.float32), labels, "no_tumor", spec)
+        for logit in sorted((first, second))
+    )
+    assert lower.tumor_probability is not None
+    assert higher.tumor_probability is not None
+    assert lower.tumor_probability <= higher.tumor_probability
+    urgency = [Triage.STANDARD, Triage.CANNOT_ASSESS, Triage.PRIORITISE]
+    assert urgency.index(lower.triage) <= urgency.index(higher.triage)
+
+
+@given(LOGITS, st.floats(min_value=0.051, max_value=1))
+def test_coloured_pictures_cannot_be_assessed_whatever_the_logits(logits: list[float], share: float) -> None:
+    for negative in ("no_tumor", None):
+        verdict = decide(np.array(logits, np.float32), LABELS, negative, DecisionSpec(), color_fraction=share)
+        assert verdict.triage is Triage.CANNOT_ASSESS
+        assert "coloured" in verdict.reasons[0]
+
+
+def test_a_little_colour_does_no_harm() -> None:
+    verdict = decide(logits_of(0.05, 0.02, 0.9, 0.03), LABELS, "no_tumor", SPEC, color_fraction=0.04)
+    assert verdict.triage is Triage.STANDARD
+
+
+@pytest.mark.parametrize("broken", [(np.nan,) * 4, (0.0, np.nan, 9.0, 0.0), (np.inf, 0.0, np.inf, 0.0)])
+def test_logits_that_are_no_numbers_are_never_standard(broken: tuple[float, ...]) -> None:
+    with np.errstate(invalid="ignore"):
+        verdict = decide(np.array(broken, np.float32), LABELS, "no_tumor", DecisionSpec())
+    assert verdict.triage is not Triage.STANDARD
+
+
+def test_a_model_of_kinds_has_no_tumour_probability_and_nothing_is_standard() -> None:
+    kinds = ("glioma", "meningioma")
+    sure = decide(logits_of(0.9, 0.1), kinds, None, SPEC)
+    unsure = decide(logits_of(0.6, 0.4), kinds, None, SPEC)
+    assert sure.tumor_probability is None
+    assert (sure.triage, unsure.triage) == (Triage.PRIORITISE, Triage.CANNOT_ASSESS)
+
+
+def test_labels_and_logits_must_match() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        decide(logits_of(0.5, 0.5), LABELS, "no_tumor", SPEC)

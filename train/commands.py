@@ -1,0 +1,195 @@
+"""What ``edgebrain train`` and ``edgebrain audit`` do. The tensor library is imported when a run really starts."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgebrain.errors import EXIT_OK, MissingExtra, UsageError, printable
+from edgebrain.labelled import Sample, read_labelled
+
+from . import audit as auditing
+from .config import Recipe, load_recipe, recipe_names
+from .splits import by_group
+
+if TYPE_CHECKING:
+    from .fit import Run
+
+NEEDED = ("torch", "lightning", "torchmetrics", "safetensors", "matplotlib")
+
+_FRACTIONS = 3  # train, val, test
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """The options of ``train``; see its help."""
+
+    recipe: str
+    overrides: tuple[str, ...] = ()
+    data: tuple[Path, ...] = ()
+    splits: Path | None = None
+    output: Path | None = None
+    threads: int | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class AuditRequest:
+    """The options of ``audit``; see its help."""
+
+    paths: tuple[Path, ...]
+    json_path: Path | None = None
+    strict: bool = False
+    copy_threshold: float | None = None
+    group_threshold: float | None = None
+    splits: Path | None = None
+    seed: int = 0
+    fractions: str = "0.7,0.15,0.15"
+
+
+def require_training() -> None:
+    """Make sure that all that training needs is installed, without importing it.
+
+    Raises:
+        MissingExtra: Something is not.
+    """
+    for module in NEEDED:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtra("training", extra="train", module=module)
+
+
+def list_recipes() -> int:
+    """Print the recipes as a table; parameters are counted where the tensor library is installed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "system", "architecture", "parameters", "input", "task", box=None, pad_edge=False)
+    table.columns[3].justify = "right"
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        size = f"{recipe.input.width} x {recipe.input.height}"
+        task = f"{len(recipe.data.labels)} classes: {', '.join(recipe.data.labels)}"
+        table.add_row(name, recipe.system, recipe.architecture, _parameters(recipe), size, task)
+    Console().print(table)
+    return EXIT_OK
+
+
+def run_train(request: TrainRequest) -> int:
+    """Train a recipe and print where things are and how good they are.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        EdgebrainError: The request, the data or the run folder cannot be used, or training is not installed.
+    """
+    recipe = load_recipe(request.recipe, list(request.overrides))
+    folder = request.output or Path("runs", recipe.name)
+    _check(request, folder)
+    require_training()
+    from .fit import check_folder, fit
+
+    check_folder(folder, recipe, resume=request.resume)  # before an audit of minutes
+    run = fit(recipe, _samples(request, recipe, folder), folder, resume=request.resume, threads=request.threads)
+    _print_run(run, recipe)
+    return EXIT_OK
+
+
+def run_audit(request: AuditRequest) -> int:
+    """Audit labelled data; see :func:`edgebrain.train.audit.run_audit`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: Options that make no sense, or data that cannot be audited.
+    """
+    copies, groups = request.copy_threshold, request.group_threshold
+    return auditing.run_audit(
+        request.paths,
+        json_path=request.json_path,
+        strict=request.strict,
+        copy_threshold=auditing.COPY_THRESHOLD if copies is None else copies,
+        group_threshold=auditing.GROUP_THRESHOLD if groups is None else groups,
+        splits_path=request.splits,
+        fractions=_fractions(request.fractions),
+        seed=request.seed,
+    )
+
+
+def _fractions(text: str) -> tuple[float, float, float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != _FRACTIONS:
+        raise UsageError(
+            f"--fractions {text}: expected three numbers with commas between them.",
+            remedy="Give the shares of train, val and test, such as 0.7,0.15,0.15.",
+        )
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _parameters(recipe: Recipe) -> str:
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("lightning") is None:
+        return "?"
+    import torch
+
+    from .models import build
+
+    with torch.device("meta"):
+        return f"{sum(p.numel() for p in build(recipe).parameters()):,}"
+
+
+def _check(request: TrainRequest, folder: Path) -> None:
+    if request.data and request.splits is not None:
+        raise UsageError("--data and --splits say the same.", remedy="Give one of them.")
+    if not request.data and request.splits is None and not (request.resume and _own_splits(folder).is_file()):
+        raise UsageError(
+            "Nothing to train on.", remedy="Give --data DIR, or splits made by 'edgebrain audit --splits'."
+        )
+
+
+def _own_splits(folder: Path) -> Path:
+    return folder / "splits.csv"
+
+
+def _samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sample]:
+    if request.splits is not None:
+        return read_labelled(request.splits, labels=recipe.data.labels)
+    own = _own_splits(folder)
+    if request.resume and own.is_file():
+        return read_labelled(own, labels=recipe.data.labels)
+    samples = auditing.collect(request.data, labels=recipe.data.labels)
+    with auditing.progress_bar() as progress:
+        report = auditing.audit(samples, progress=progress)
+    copies = report.images - report.unique
+    sys.stderr.write(
+        f"audit: {report.images} scans, {copies} copies, {len(report.conflicts)} conflicts, "
+        f"{len(report.unreadable)} unreadable, {report.groups} groups\n"
+    )
+    return by_group(report.samples, seed=recipe.seed)
+
+
+def _print_run(run: Run, recipe: Recipe) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    for reason in run.unreadable:
+        sys.stderr.write(f"left out: {printable(reason)}\n")
+    splits = run.metrics["splits"]
+    table = Table("", *splits, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row("scans", *(str(split["scans"]) for split in splits.values()))
+    for title, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1")):
+        table.add_row(title, *(f"{split[key]:.4f}" for split in splits.values()))
+    for label in recipe.data.labels:
+        table.add_row(f"recall {label}", *(f"{split['recall'][label]:.4f}" for split in splits.values()))
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    console.print(f"model    {run.model}\nfigures  {run.folder / 'metrics.json'}\ncurves   {run.folder / 'curves.png'}")
