@@ -249,8 +249,9 @@ def _check(manifest: Manifest, path: Path) -> None:
             text and text.isprintable() for text in (manifest.id, manifest.version, *labels)
         ),
         "a file name cannot be printed": not all(e.file.isprintable() for e in entries),
-        "decision wants 0 <= standard_below <= operating_point <= 1": not (
-            0 <= decision.standard_below <= decision.operating_point <= 1
+        # Above one half, a scan whose best label is a tumour could be left in its turn.
+        "decision wants 0 <= standard_below <= 0.5, and standard_below <= operating_point <= 1": not (
+            0 <= decision.standard_below <= min(0.5, decision.operating_point) and decision.operating_point <= 1
         ),
         f"input sides must lie in {_SIDES[0]}..{_SIDES[1]}": not (
             _SIDES[0] <= min(spec.width, spec.height) <= max(spec.width, spec.height) <= _SIDES[1]

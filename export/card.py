@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgebrain.bundle import Manifest
-from edgebrain.evaluation import Evaluation
+from edgebrain.evaluation.measure import Evaluation
 from edgebrain.intervals import Estimate
 
 from .verify import Comparison

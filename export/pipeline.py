@@ -16,8 +16,8 @@ from edgebrain import bundle as bundles
 from edgebrain.classifier import Classifier
 from edgebrain.decision import DecisionSpec
 from edgebrain.errors import GateFailed, UsageError
-from edgebrain.evaluation import Evaluation
-from edgebrain.evaluation_run import evaluate_samples
+from edgebrain.evaluation.measure import Evaluation
+from edgebrain.evaluation.run import evaluate_samples
 from edgebrain.labelled import NO_TUMOR, Sample
 from edgebrain.phantom import SAMPLES, draw_phantom
 from edgebrain.preprocessing import prepare

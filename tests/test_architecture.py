@@ -17,19 +17,14 @@ ROOMS = {"edgebrain": "edgebrain", "train": "edgebrain.train", "export": "edgebr
 """Folder at the top, and the name it is imported as."""
 
 PURE = frozenset({"errors", "types"})
-RECORDS = PURE | {"records", "records_csv", "record_schema"}
 FIGURES = PURE | {"metrics", "calibration", "intervals"}
 INPUT = PURE | {"imaging", "preprocessing", "readers", "inputs"}
 MODEL = PURE | {"decision", "graphs", "bundle", "engines", "device"}
 CLASSIFYING = INPUT | MODEL | {"explain", "classifier", "pipeline"}
-WRITING = RECORDS | {"", "outputs", "resume", "results", "results_sort", "results_table"}
-EVALUATING = FIGURES | {"evaluation", "evaluation_case", "evaluation_record"}
-REPORTING = EVALUATING | {"report", "report_html", "report_plots", "report_tables"}
+WRITING = PURE | {"", "results"}
+REPORTING = FIGURES | {"evaluation", "report"}
 RUNTIME = (
-    CLASSIFYING
-    | WRITING
-    | REPORTING
-    | {"evaluation_run", "labelled", "phantom", "adapt", "benchmark", "doctor", "selftest", "logs"}
+    CLASSIFYING | WRITING | REPORTING | {"labelled", "phantom", "adapt", "benchmark", "doctor", "selftest", "logs"}
 )
 
 ALLOWED: dict[str, frozenset[str]] = {
@@ -56,22 +51,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "device": PURE | {"bundle", "engines"},
     "classifier": CLASSIFYING,
     "pipeline": CLASSIFYING,
-    "record_schema": RECORDS,
-    "records": RECORDS,
-    "records_csv": RECORDS,
-    "resume": RECORDS,
-    "outputs": PURE | {"resume"},
     "results": WRITING,
-    "results_sort": WRITING,
-    "results_table": WRITING,
-    "evaluation": EVALUATING,
-    "evaluation_case": EVALUATING,
-    "evaluation_record": EVALUATING | {"report"},
-    "evaluation_run": EVALUATING | CLASSIFYING | {"labelled"},
+    "evaluation": FIGURES | CLASSIFYING | {"labelled", "report"},
     "report": REPORTING,
-    "report_html": REPORTING,
-    "report_plots": REPORTING,
-    "report_tables": REPORTING,
     "adapt": RUNTIME,
     "benchmark": RUNTIME,
     "doctor": RUNTIME,

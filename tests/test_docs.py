@@ -168,9 +168,9 @@ def exists(dotted: str) -> bool:
 
 
 def test_names_are_told_apart() -> None:
-    assert exists("edgebrain.records.to_json")
+    assert exists("edgebrain.results.records.to_json")
     assert exists("edgebrain.train.config")
-    assert not exists("edgebrain.records.no_such_name")
+    assert not exists("edgebrain.results.records.no_such_name")
     assert not exists("edgebrain.no_such_module.x")
 
 

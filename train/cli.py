@@ -42,7 +42,8 @@ def train(
     With --data, near-duplicates are kept in one split and the splits are written into the run folder. --resume takes
     the run folder's splits, and ends with the same weights as a run that was never stopped.
 
-    Examples:
+    Some calls:
+
       edgebrain train list
 
       edgebrain train edge --data scans/ --output runs/mine
@@ -96,7 +97,8 @@ def audit(
 ) -> int:
     """Look for copies, leakage between splits, contradictory labels and shortcuts in labelled data.
 
-    Examples:
+    Some calls:
+
       edgebrain audit scans/ --strict
 
       edgebrain audit set-a/ set-b/ --splits splits.csv --json audit.json

@@ -13,7 +13,7 @@ from edgebrain.errors import EXIT_OK, MissingExtra, UsageError, printable
 from edgebrain.labelled import Sample, read_labelled
 
 from . import audit as auditing
-from .config import Recipe, load_recipe, recipe_names
+from .config import SPLITS_FILE, Recipe, load_recipe, recipe_names
 from .splits import by_group
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _check(request: TrainRequest, folder: Path) -> None:
 
 
 def _own_splits(folder: Path) -> Path:
-    return folder / "splits.csv"
+    return folder / SPLITS_FILE
 
 
 def _samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sample]:

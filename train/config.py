@@ -24,6 +24,9 @@ else:
     import tomli as tomllib
 
 
+SPLITS_FILE = "splits.csv"
+"""Name of the manifest in a run folder that says which scans the run was made from, and in which split."""
+
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -75,7 +78,13 @@ class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
 
 
 class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
-    """Probabilities and strengths of the random changes; see augment.py for what each one does."""
+    """Probabilities and strengths of the random changes; see augment.py for what each one does.
+
+    Attributes:
+        calm_from: Share of the epochs after which intensity and quality change less often, so that training ends close
+            to what scans look like (as YOLOX ends without mosaic: Ge et al., 2021). 1 means never.
+        calm: Factor on those probabilities from then on.
+    """
 
     flip: Share = 0.5
     flip_vertical: Share = 0.15
@@ -97,6 +106,34 @@ class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
     noise: Share = 0.3
     jpeg: Share = 0.2
     marks: Share = 0.15
+    calm_from: Share = 1.0
+    calm: Share = 0.4
+
+    def at(self, epoch: int, epochs: int) -> AugmentConfig:
+        """The probabilities that hold in an epoch.
+
+        Args:
+            epoch: From 0.
+            epochs: Of the whole training.
+        """
+        if epoch < self.calm_from * epochs:
+            return self
+        return msgspec.structs.replace(self, **{name: getattr(self, name) * self.calm for name in _CALMED})
+
+
+_CALMED = (
+    "curve",
+    "non_monotone",
+    "invert",
+    "clahe",
+    "bias_field",
+    "blur",
+    "sharpen",
+    "low_resolution",
+    "noise",
+    "jpeg",
+    "marks",
+)
 
 
 class OptimizerConfig(Section, frozen=True, forbid_unknown_fields=True):
@@ -241,8 +278,11 @@ def _check_keys(tree: dict[str, Any], known: dict[str, Any], what: str, where: s
         if key not in known:
             raise UsageError(f"{what}: {where} has no key {key!r}.", remedy=_suggest(key, sorted(known)))
         below = known[key]
-        if isinstance(value, dict) and isinstance(below, dict):
-            _check_keys(value, below, what, key if where == "the recipe" else f"{where}.{key}")
+        if isinstance(value, dict):
+            place = key if where == "the recipe" else f"{where}.{key}"
+            if not isinstance(below, dict):
+                raise UsageError(f"{what}: {place} is one value, not a table.")
+            _check_keys(value, below, what, place)
 
 
 def _suggest(word: str, choices: list[str]) -> str:

@@ -124,15 +124,23 @@ class ScanDataset(Dataset[tuple[Tensor, int]]):
         spec: The model's input.
         config: Random changes, or None for evaluation.
         seed: Seed of the random changes.
+        epochs: Epochs of the whole training; the changes may calm down towards its end.
     """
 
     def __init__(
-        self, prepared: PreparedSet, spec: InputSpec, config: AugmentConfig | None = None, seed: int = 0
+        self,
+        prepared: PreparedSet,
+        spec: InputSpec,
+        config: AugmentConfig | None = None,
+        *,
+        seed: int = 0,
+        epochs: int = 1,
     ) -> None:
         self.prepared = prepared
         self.side = (spec.height, spec.width)
         self.config = config
         self.seed = seed
+        self.epochs = epochs
 
     def __len__(self) -> int:
         """Number of scans."""
@@ -143,7 +151,8 @@ class ScanDataset(Dataset[tuple[Tensor, int]]):
         epoch, sample = item if isinstance(item, Draw) else (0, item)
         image = self.prepared.images[sample]
         if self.config is not None:
-            image = augment(image, self.side, self.config, np.random.default_rng([self.seed, epoch, sample]))
+            config = self.config.at(epoch, self.epochs)
+            image = augment(image, self.side, config, np.random.default_rng([self.seed, epoch, sample]))
         return torch.from_numpy(image[np.newaxis]), int(self.prepared.targets[sample])
 
 

@@ -24,16 +24,13 @@ from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import Sample, write_samples
 
 from . import checkpoint
-from .config import Recipe, parse_recipe, recipe_tree
+from .config import SPLITS_FILE, Recipe, parse_recipe, recipe_tree
 from .curves import draw_curves
 from .data import BalancedSampler, PreparedSet, ScanDataset, digest, prepare_samples, select
 from .learner import BEST, LAST, FitModule, Keeper
 from .models import build, save_model
 from .progress import History, progress_callback, quiet_lightning
 from .scoring import score
-
-SPLITS_FILE = "splits.csv"
-"""Name of the manifest in a run folder that says which scans the run was made from, and in which split."""
 
 CHECKPOINTS = "checkpoints"
 """Name of the folder in a run folder that a resume needs."""
@@ -204,7 +201,7 @@ def _loader(recipe: Recipe, prepared: PreparedSet, *, training: bool) -> DataLoa
             remedy="Add data, or lower it with --set trainer.batch_size=N.",
         )
     return DataLoader(
-        ScanDataset(prepared, recipe.input, recipe.augment, recipe.seed),
+        ScanDataset(prepared, recipe.input, recipe.augment, seed=recipe.seed, epochs=recipe.trainer.epochs),
         batch_size=batch,
         sampler=BalancedSampler(prepared.targets, recipe.data.balance, recipe.seed),
         num_workers=recipe.trainer.workers,

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgebrain import inputs, results
+from edgebrain import inputs
 from edgebrain.cli.progress import progress
 from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
 from edgebrain.pipeline import run_pipeline
-from edgebrain.resume import Resume
+from edgebrain.results.resume import Resume
+from edgebrain.results.writers import open_writer
 
 if TYPE_CHECKING:
     from edgebrain.classifier import Classifier
@@ -49,7 +50,7 @@ def run_classify(request: ClassifyRequest) -> int:
     """
     _check(request)
     with closing(request.model.load()) as classifier:
-        writer = results.open_writer(
+        writer = open_writer(
             request.output_format,
             request.output,
             resume=request.resume,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from edgebrain.cli.progress import progress
 from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED
-from edgebrain.evaluation import Evaluation
-from edgebrain.evaluation_run import evaluate_samples
+from edgebrain.evaluation.measure import Evaluation
+from edgebrain.evaluation.run import evaluate_samples
 from edgebrain.labelled import read_labelled
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def run_evaluate(
     else:
         _print(evaluation, title)
     if report is not None:
-        from edgebrain.report import write_report
+        from edgebrain.report.write import write_report
 
         page = write_report(evaluation, report, title=title, command=shlex.join(["edgebrain", *sys.argv[1:]]))
         sys.stderr.write(f"report: {page}\n")
@@ -65,7 +65,7 @@ def _complain(message: str) -> None:
 def _print(evaluation: Evaluation, title: str) -> None:
     from rich.console import Console
 
-    from edgebrain.report import print_summary
+    from edgebrain.report.write import print_summary
 
     console = Console()
     console.print(title, markup=False)

@@ -95,7 +95,7 @@ def _print_diagnosis(diagnosis: Diagnosis) -> None:
         machine.add_row("choice", reason)
     for reason in diagnosis.choice.rejected:
         machine.add_row("not taken", reason)
-    files = Table("file", "provider", "self-test", "largest difference", box=None, pad_edge=False)
+    files = Table("file", "provider", "self-test", "largest difference of a probability", box=None, pad_edge=False)
     for trial in diagnosis.trials:
         files.add_row(*_trial_row(trial))
     console = Console(highlight=False)
@@ -114,4 +114,4 @@ def _trial_row(trial: Trial) -> tuple[str, str, str, str]:
     if trial.test is None:
         return name, provider, f"not run: {trial.problem}", "-"
     verdict = "passed" if trial.test.passed else "FAILED"
-    return name, provider, verdict, f"{trial.test.worst:.2g} of a probability, {trial.test.tolerance:g} allowed"
+    return name, provider, verdict, f"{trial.test.worst:.2g} ({trial.test.tolerance:g} allowed)"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebrain.errors import UsageError
-from edgebrain.evaluation import Evaluation, evaluate_arrays
+from edgebrain.evaluation.measure import Evaluation, evaluate_arrays
 from edgebrain.intervals import Estimate, wilson
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebrain.errors import EdgebrainError, UsageError
-from edgebrain.records import from_json, json_schema, reading_order, to_dict, to_json
+from edgebrain.results.records import from_json, json_schema, reading_order, to_dict, to_json
 from edgebrain.types import (
     EngineRef,
     ErrorRef,
@@ -231,14 +231,14 @@ def test_reading_and_the_published_schema_agree(data: st.DataObject) -> None:
 
 def test_the_committed_schema_is_the_generated_one() -> None:
     made = subprocess.run(
-        [sys.executable, "-m", "edgebrain.records"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "edgebrain.results.records"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert (ROOT / "edgebrain" / "schemas" / "prediction.schema.json").read_text() == made.stdout
     jsonschema.Draft202012Validator.check_schema(json.loads(made.stdout))
 
 
 def test_writing_does_not_load_the_reader_of_records() -> None:
-    code = "import sys, edgebrain.records, edgebrain.results; print('msgspec' in sys.modules, 'rich' in sys.modules)"
+    code = "import sys, edgebrain.results.writers; print('msgspec' in sys.modules, 'rich' in sys.modules)"
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert made.stdout.split() == ["False", "False"]
 

@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 
 from edgebrain.errors import MissingExtra, UsageError
-from edgebrain.evaluation import Evaluation, evaluate_arrays
-from edgebrain.report import print_summary, shade_colors, write_report
-from edgebrain.report_tables import Grid, grids, percent, score
+from edgebrain.evaluation.measure import Evaluation, evaluate_arrays
+from edgebrain.report.tables import Grid, grids, percent, score
+from edgebrain.report.write import print_summary, shade_colors, write_report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -247,7 +247,7 @@ def test_global_settings_of_matplotlib_are_left_alone(tmp_path: Path) -> None:
 
 def test_importing_loads_neither_matplotlib_nor_rich() -> None:
     code = (
-        "import sys, edgebrain.evaluation, edgebrain.report, edgebrain.report_html, edgebrain.report_plots\n"
+        "import sys, edgebrain.evaluation.measure, edgebrain.report.write\n"
         "print([name for name in ('matplotlib', 'rich', 'cv2', 'onnxruntime') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

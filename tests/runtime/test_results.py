@@ -17,12 +17,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from edgebrain import __version__, outputs, records_csv
+from edgebrain import __version__
 from edgebrain.errors import EdgebrainError, UsageError
-from edgebrain.records import from_json, to_json
-from edgebrain.results import FORMATS, ResultFormat, open_writer
-from edgebrain.results_sort import sort_file
-from edgebrain.results_table import DISCLAIMER, TableWriter, percent, shorten
+from edgebrain.results import csv_rows, outputs
+from edgebrain.results.records import from_json, to_json
+from edgebrain.results.sorting import sort_file
+from edgebrain.results.table import DISCLAIMER, TableWriter, percent, shorten
+from edgebrain.results.writers import FORMATS, ResultFormat, open_writer
 from edgebrain.types import (
     EngineRef,
     ErrorRef,
@@ -127,7 +128,7 @@ def test_json_is_one_document(tmp_path: Path) -> None:
 def test_a_run_without_scans_is_a_valid_result(tmp_path: Path, *, sort: bool) -> None:
     assert json.loads(write("json", [], tmp_path / "json", sort=sort))["records"] == []
     assert write("jsonl", [], tmp_path / "jsonl", sort=sort) == b""
-    assert write("csv", [], tmp_path / "csv", sort=sort) == records_csv.header(LABELS)
+    assert write("csv", [], tmp_path / "csv", sort=sort) == csv_rows.header(LABELS)
     assert b"0 scans." in write("table", [], tmp_path / "table", sort=sort)
 
 
@@ -165,7 +166,7 @@ def test_csv_has_the_documented_columns(tmp_path: Path) -> None:
 
 def test_csv_refuses_a_label_that_has_no_column() -> None:
     with pytest.raises(ValueError, match="the columns are for"):
-        records_csv.row(replace(answer("a.png"), probabilities={"cat": 1.0}), LABELS)
+        csv_rows.row(replace(answer("a.png"), probabilities={"cat": 1.0}), LABELS)
 
 
 @given(st.binary(max_size=30).filter(lambda raw: b"\0" not in raw).map(os.fsdecode) | st.sampled_from("=+-@\t\r'"))
@@ -176,9 +177,9 @@ def test_csv_refuses_a_label_that_has_no_column() -> None:
 @example("\uff1d1")
 @example('a;=1,"=2"\n=3')
 def test_csv_text_is_never_a_formula_and_comes_back(text: str) -> None:
-    row = records_csv.row(replace(failure(text, message=text), reasons=(text,)), LABELS)
-    header = records_csv.parse(records_csv.header(LABELS))
-    cells = dict(zip(header, records_csv.parse(row), strict=True))
+    row = csv_rows.row(replace(failure(text, message=text), reasons=(text,)), LABELS)
+    header = csv_rows.parse(csv_rows.header(LABELS))
+    cells = dict(zip(header, csv_rows.parse(row), strict=True))
     assert (cells["path"], cells["error_message"], cells["reasons"]) == (text, text, text)
     decoded = io.StringIO(row.decode("utf-8", "surrogateescape"), newline="")
     (raw_cells,) = csv.reader(decoded)
@@ -187,9 +188,9 @@ def test_csv_text_is_never_a_formula_and_comes_back(text: str) -> None:
 
 @given(st.text(alphabet=st.characters(exclude_categories=())))
 def test_csv_takes_text_that_no_encoding_can_hold(text: str) -> None:
-    row = records_csv.row(failure(text), LABELS)
+    row = csv_rows.row(failure(text), LABELS)
     assert b"\0" not in row
-    assert records_csv.parse(row)[0] == records_csv.storable(text)
+    assert csv_rows.parse(row)[0] == csv_rows.storable(text)
 
 
 def test_csv_numbers_are_not_text(tmp_path: Path) -> None:

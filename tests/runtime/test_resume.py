@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgebrain.errors import UsageError
-from edgebrain.results import open_writer
-from edgebrain.resume import Resume
+from edgebrain.results.resume import Resume
+from edgebrain.results.writers import open_writer
 from edgebrain.types import (
     EngineRef,
     ErrorRef,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from edgebrain.resume import RowFormat
+    from edgebrain.results.resume import RowFormat
 
 LABELS = ("glioma", "no_tumor")
 MODEL = ModelRef("edge", "1.0.0", "int8", "a" * 64)
@@ -304,7 +304,7 @@ def test_rows_survive_a_kill(tmp_path: Path, row_format: RowFormat) -> None:
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from dataclasses import replace\n"
-        "from edgebrain.results import open_writer\n"
+        "from edgebrain.results.writers import open_writer\n"
         "from edgebrain.types import Prediction, ErrorRef\n"
         "row = Prediction('x', 0, 'error', error=ErrorRef('unreadable_scan', 'gone'))\n"
         f"writer = open_writer({row_format!r}, Path(sys.argv[1]), resume=True, labels={LABELS!r})\n"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgebrain.errors import UsageError
-from edgebrain.train.config import load_recipe, parse_recipe, recipe_names, recipe_tree
+from edgebrain.train.config import AugmentConfig, load_recipe, parse_recipe, recipe_names, recipe_tree
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -128,3 +128,12 @@ def test_an_unknown_recipe_gets_a_suggestion() -> None:
 def test_any_set_item_is_taken_or_refused_as_usage(item: str) -> None:
     with contextlib.suppress(UsageError):
         load_recipe("edge", [item])
+
+
+def test_augmentation_calms_down_after_its_share_of_the_epochs() -> None:
+    config = AugmentConfig(calm_from=0.6, calm=0.5, curve=0.8, flip=0.5)
+    assert config.at(119, 200) == config
+    late = config.at(120, 200)
+    assert late.curve == pytest.approx(0.4)
+    assert late.flip == config.flip
+    assert AugmentConfig().at(199, 200) == AugmentConfig()

@@ -7,15 +7,15 @@ import html
 from typing import TYPE_CHECKING
 
 from edgebrain.errors import printable
-from edgebrain.report import shade_colors
-from edgebrain.report_tables import DISCLAIMER, grids, subject
+from edgebrain.report.tables import DISCLAIMER, grids, subject
+from edgebrain.report.write import shade_colors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgebrain.evaluation_record import Evaluation
-    from edgebrain.report_plots import Plot
-    from edgebrain.report_tables import Cell, Grid
+    from edgebrain.evaluation.record import Evaluation
+    from edgebrain.report.plots import Plot
+    from edgebrain.report.tables import Cell, Grid
 
 # The policy makes browsers refuse whatever the page might be made to load, should an escape ever be forgotten.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

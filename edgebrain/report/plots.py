@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgebrain.errors import MissingExtra, printable
-from edgebrain.evaluation_case import ANY_TUMOR, BINS
-from edgebrain.report_tables import percent, score
+from edgebrain.evaluation.case import ANY_TUMOR, BINS
+from edgebrain.report.tables import percent, score
 
 if TYPE_CHECKING:
-    from edgebrain.evaluation_record import Evaluation
+    from edgebrain.evaluation.record import Evaluation
 
 _INK, _GREY, _FAINT = "#1a1a1a", "#767676", "#e3e3e3"
 _BLUE, _VERMILLION = "#0072b2", "#d55e00"

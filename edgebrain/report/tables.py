@@ -10,7 +10,7 @@ from edgebrain.errors import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgebrain.evaluation_record import Evaluation
+    from edgebrain.evaluation.record import Evaluation
     from edgebrain.intervals import Estimate
 
 UNDEFINED = "n/a"

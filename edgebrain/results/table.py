@@ -15,15 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from edgebrain.errors import printable
-from edgebrain.records import reading_order
-from edgebrain.results import ClosingWriter
+from edgebrain.results.records import reading_order
+from edgebrain.results.writers import ClosingWriter
 from edgebrain.types import Triage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edgebrain.outputs import Output
-    from edgebrain.resume import Resume
+    from edgebrain.results.outputs import Output
+    from edgebrain.results.resume import Resume
     from edgebrain.types import Prediction
 
 DISCLAIMER = "Not a medical device. A person reads every scan."
@@ -126,7 +126,8 @@ def _row(prediction: Prediction) -> _Row:
     triage = prediction.triage.value if prediction.triage is not None else None
     notes = [*prediction.reasons, *prediction.warnings]
     if prediction.error is not None:
-        notes.insert(0, prediction.error.message)
+        # The row names the file already.
+        notes.insert(0, prediction.error.message.removeprefix(f"{printable(prediction.path)}: "))
     finding = prediction.label or ""
     return _Row(
         order=reading_order(prediction.status, prediction.triage, prediction.tumor_probability),

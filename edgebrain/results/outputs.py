@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from edgebrain.errors import EdgebrainError, UsageError
-from edgebrain.resume import claim
+from edgebrain.results.resume import claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

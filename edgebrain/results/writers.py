@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
-from edgebrain import __version__, records_csv
+from edgebrain import __version__
 from edgebrain.errors import UsageError
-from edgebrain.outputs import GrowingFile, Stream, WholeFile
-from edgebrain.records import reading_order, to_json
-from edgebrain.results_sort import Spool, sort_file
-from edgebrain.resume import Resume
+from edgebrain.results import csv_rows
+from edgebrain.results.outputs import GrowingFile, Stream, WholeFile
+from edgebrain.results.records import reading_order, to_json
+from edgebrain.results.resume import Resume
+from edgebrain.results.sorting import Spool, sort_file
 from edgebrain.types import RECORD_SCHEMA
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edgebrain.outputs import Output
-    from edgebrain.resume import RowFormat
+    from edgebrain.results.outputs import Output
+    from edgebrain.results.resume import RowFormat
     from edgebrain.types import Prediction
 
 ResultFormat = Literal["table", "json", "jsonl", "csv"]
@@ -211,7 +212,7 @@ def open_writer(
             else "--overwrite replaces it.",
         )
     if result_format == "table":
-        from edgebrain.results_table import TableWriter  # it brings rich with it
+        from edgebrain.results.table import TableWriter  # it brings rich with it
 
         terminal = sys.stdout if output is None and stdout is None else None
         return TableWriter(_whole(output, kind, stdout), sort=sort, terminal=terminal)
@@ -287,8 +288,8 @@ def _resumed(resume: Resume | bool, output: Path, row_format: RowFormat, labels:
 
 def _row_layout(row_format: RowFormat, labels: Sequence[str], *, shown: bool = False) -> _Layout:
     if row_format == "csv":
-        encode = partial(records_csv.row, labels=tuple(labels), shown=shown)
-        return _Layout(encode=encode, head=records_csv.header(labels))
+        encode = partial(csv_rows.row, labels=tuple(labels), shown=shown)
+        return _Layout(encode=encode, head=csv_rows.header(labels))
     return _Layout(encode=lambda prediction: to_json(prediction).encode("ascii") + b"\n")
 
 

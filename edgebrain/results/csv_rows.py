@@ -11,7 +11,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from edgebrain.errors import UsageError, printable
-from edgebrain.records import to_dict
+from edgebrain.results.records import to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,9 @@ import stat
 from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast
 
-from edgebrain import records_csv
 from edgebrain.errors import UsageError
-from edgebrain.records import from_json
+from edgebrain.results import csv_rows
+from edgebrain.results.records import from_json
 from edgebrain.types import ModelRef, Triage
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Resume:
         for start, raw, row in read_rows(file, self.format, self.path):
             self.size = start + len(raw)
             if row is None:
-                self.labels = records_csv.labels_of(records_csv.parse(raw))
+                self.labels = csv_rows.labels_of(csv_rows.parse(raw))
             else:
                 self._add(row)
         if self.size == 0:
@@ -169,7 +169,7 @@ class Resume:
         return ({0: first} if first else {}) | self._other_frames.get(key, {})
 
     def _key(self, path: str) -> str:
-        return records_csv.storable(path) if self.format == "csv" else path
+        return csv_rows.storable(path) if self.format == "csv" else path
 
 
 def read_rows(file: BinaryIO, row_format: RowFormat, path: Path) -> Iterator[tuple[int, bytes, DoneRow | None]]:
@@ -198,10 +198,10 @@ def read_rows(file: BinaryIO, row_format: RowFormat, path: Path) -> Iterator[tup
             if row_format == "jsonl":
                 row = _from_record(raw)
             elif columns is None:
-                columns = records_csv.parse(raw)
-                records_csv.labels_of(columns)
+                columns = csv_rows.parse(raw)
+                csv_rows.labels_of(columns)
             else:
-                row = _from_cells(records_csv.parse(raw), columns)
+                row = _from_cells(csv_rows.parse(raw), columns)
         except UsageError as exc:
             raise _not_ours(path, row_format, f"row {number}: {exc.message}") from exc
         yield start, raw, row
@@ -277,7 +277,7 @@ def _from_cells(cells: Sequence[str], columns: Sequence[str]) -> DoneRow:
 
 def _check_beginning(rest: bytes, row_format: RowFormat, path: Path) -> None:
     """Accept a file without one complete row only if it is the beginning of one of ours."""
-    start = _JSON_START if row_format == "jsonl" else records_csv.HEADER_START
+    start = _JSON_START if row_format == "jsonl" else csv_rows.HEADER_START
     # A power cut can leave a file of the right length full of zeros.
     if not (rest.startswith(start) or start.startswith(rest) or not rest.strip(b"\0")):
         raise _not_ours(path, row_format, "it begins with something else.")

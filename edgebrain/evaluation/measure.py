@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgebrain.calibration import reliability_bins, risk_coverage
-from edgebrain.evaluation_case import ANY_TUMOR, BINS, Case, make_case, measure
-from edgebrain.evaluation_record import (
+from edgebrain.evaluation.case import ANY_TUMOR, BINS, Case, make_case, measure
+from edgebrain.evaluation.record import (
     CalibrationFigures,
     ClassFigures,
     Evaluation,

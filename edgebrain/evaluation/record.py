@@ -184,6 +184,6 @@ class Evaluation:
 
     def render(self) -> list[RenderableType]:
         """Tables for a ``rich`` console."""
-        from edgebrain.report import summary
+        from edgebrain.report.write import summary
 
         return summary(self)

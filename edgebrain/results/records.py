@@ -1,7 +1,7 @@
 """The prediction record as JSON: one line out, one line in.
 
 docs/reference/records.md describes every field. The published JSON schema is regenerated with
-``python -m edgebrain.records > edgebrain/schemas/prediction.schema.json``.
+``python -m edgebrain.results.records > edgebrain/schemas/prediction.schema.json``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def from_json(line: str | bytes) -> Prediction:
             f"The record has version {version} and this edgebrain knows up to {RECORD_SCHEMA}.",
             remedy="Use the edgebrain that wrote it, or a newer one.",
         )
-    from edgebrain.record_schema import checked  # msgspec is only paid for by those who read records
+    from edgebrain.results.record_schema import checked  # msgspec is only paid for by those who read records
 
     prediction = checked(value)
     if prediction.status == "ok":
@@ -75,7 +75,7 @@ def from_json(line: str | bytes) -> Prediction:
 
 def json_schema() -> dict[str, Any]:
     """Describe the record as JSON Schema 2020-12; strict: unknown keys are refused."""
-    from edgebrain.record_schema import build  # as in from_json
+    from edgebrain.results.record_schema import build  # as in from_json
 
     return build()
 

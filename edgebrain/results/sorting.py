@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from edgebrain.errors import EdgebrainError
-from edgebrain.outputs import KEPT, WholeFile
-from edgebrain.records import reading_order
-from edgebrain.resume import read_rows
+from edgebrain.results.outputs import KEPT, WholeFile
+from edgebrain.results.records import reading_order
+from edgebrain.results.resume import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from edgebrain.resume import RowFormat
+    from edgebrain.results.resume import RowFormat
 
 
 class Spool:

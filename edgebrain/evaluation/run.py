@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgebrain.errors import UsageError
-from edgebrain.evaluation import Evaluation, evaluate_arrays
+from edgebrain.evaluation.measure import Evaluation, evaluate_arrays
 from edgebrain.labelled import Sample
 
 if TYPE_CHECKING:

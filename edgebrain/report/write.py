@@ -7,7 +7,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from edgebrain.errors import UsageError, printable
-from edgebrain.report_tables import DISCLAIMER, grids, subject
+from edgebrain.report.tables import DISCLAIMER, grids, subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from edgebrain.evaluation_record import Evaluation
-    from edgebrain.report_tables import Cell, Grid
+    from edgebrain.evaluation.record import Evaluation
+    from edgebrain.report.tables import Cell, Grid
 
 PAGE = "report.html"
 NUMBERS = "evaluation.json"
@@ -116,8 +116,8 @@ def write_report(evaluation: Evaluation, folder: Path, *, title: str, command: s
         MissingExtra: matplotlib is not installed.
         UsageError: The folder cannot be written to.
     """
-    from edgebrain.report_html import page
-    from edgebrain.report_plots import draw
+    from edgebrain.report.page import page
+    from edgebrain.report.plots import draw
 
     plots = draw(evaluation)
     numbers = json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n"
