@@ -28,7 +28,7 @@ def export(
     ] = None,
     calibration_scans: Annotated[
         int, typer.Option("--calibration-scans", min=16, help="Training scans that calibrate INT8.")
-    ] = 256,
+    ] = 512,
     force: Annotated[bool, typer.Option("--force", help="Write the bundle although the gate fails.")] = False,
 ) -> int:
     """Export a trained model to a verified bundle: ONNX, INT8, decision, figures, model card.

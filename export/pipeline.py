@@ -61,7 +61,7 @@ class ExportRequest:
     samples: Sequence[Sample]
     data_name: str
     int8: bool = True
-    calibration_scans: int = 256
+    calibration_scans: int = 512
     force: bool = False
     limits: Limits = field(default_factory=Limits)
 

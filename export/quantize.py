@@ -63,7 +63,7 @@ def quantize_cpu(model: bytes, images: Image8) -> bytes:
             weight_type=QuantType.QInt8,
             per_channel=True,
             op_types_to_quantize=_QUANTISED,
-            nodes_to_exclude=[*_head(graph)],
+            nodes_to_exclude=_float_nodes(graph),
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={"CalibMovingAverage": True},
         )
@@ -74,11 +74,14 @@ def quantize_cpu(model: bytes, images: Image8) -> bytes:
     return data
 
 
-def _head(graph: onnx.GraphProto) -> list[str]:
+def _float_nodes(graph: onnx.GraphProto) -> list[str]:
+    # Everything before the first convolution is normalisation, whose small additions 8 bits would drown; the last
+    # convolution is the head.
+    names = [node.name for node in graph.node]
     convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
     if len(convolutions) <= 1:
         raise ExportError("The graph has no convolution beside its head; there is nothing to quantise.")
-    return convolutions[-1:]
+    return [*names[: names.index(convolutions[0])], convolutions[-1]]
 
 
 def calibration_choice(targets: np.ndarray[Any, np.dtype[np.int64]], count: int, seed: int) -> list[int]:

@@ -5,6 +5,7 @@ Modules here are imported at every start, so they import nothing heavy: what a c
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +17,11 @@ __all__ = ["main", "run"]
 
 def main() -> None:
     """Run the command line and leave the process with the right exit code."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # The interpreter ends by looking several times for cycles among the objects of numpy, OpenCV and ONNX Runtime. That
+    # takes a fifth of a whole start; everything of ours is closed, and the rest goes with the process.
+    gc.freeze()
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,0 +1,66 @@
+"""What a start costs: time and peak memory of a new process that classifies one file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from outcome import Findings, Outcome
+from plan import Plan
+
+HERE = Path(__file__).parent
+TARGET_TIME = 1.25
+TARGET_MEMORY = 1.3
+
+Samples = dict[str, list[dict[str, float]]]
+
+
+def measure(plan: Plan) -> Findings:
+    """Start the command and the bare script in turn."""
+    from edgebrain.bundle import open_bundle
+    from edgebrain.classifier import Classifier
+
+    # The graph that the command would choose here, whatever its precision.
+    chosen = Classifier.load(plan.model, threads=plan.threads).choice.artifact
+    graph = open_bundle(plan.model).folder / chosen.file
+    file = next((f for f in plan.files if f.endswith(".png")), plan.files[0])
+    python = sys.executable
+    edgebrain = [python, "-m", "edgebrain"]
+    commands = {
+        "classify": [*edgebrain, "classify", file, "--format", "jsonl", "--model", plan.model],
+        "bare": [python, str(HERE / "bare.py"), str(graph), file, str(plan.threads)],
+        "help": [*edgebrain, "--help"],
+        "typer": [python, "-c", "import typer"],
+    }
+    samples = _launch(commands, plan.starts)
+    classify, bare = "edgebrain classify one.png", f"bare script, same graph ({chosen.file})"
+    pair = (samples, "classify", "bare")
+    return Findings(
+        title="Cold start",
+        how="New processes, in turn; a start before the first round fills the caches. The bare script imports numpy, "
+        "cv2 and onnxruntime, decodes, resizes, runs the same graph and prints the label.",
+        outcomes=[
+            Outcome("time", classify, bare, "ms", *_two(*pair, "wall"), target=TARGET_TIME),
+            Outcome("CPU time", classify, bare, "ms", *_two(*pair, "cpu")),
+            Outcome("peak memory", classify, bare, "MB", *_two(*pair, "memory"), target=TARGET_MEMORY),
+            Outcome("help", "edgebrain --help", "import typer", "ms", *_two(samples, "help", "typer", "wall")),
+        ],
+    )
+
+
+def _launch(commands: dict[str, list[str]], rounds: int) -> Samples:
+    done = subprocess.run(
+        [sys.executable, str(HERE / "launch.py")],
+        input=json.dumps({"commands": commands, "rounds": rounds}),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    samples: Samples = json.loads(done.stdout)
+    return samples
+
+
+def _two(samples: Samples, ours: str, against: str, what: str) -> tuple[list[float], list[float]]:
+    return [sample[what] for sample in samples[ours]], [sample[what] for sample in samples[against]]

@@ -1,0 +1,70 @@
+"""Whether memory stays flat: one process, the same files over and over."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from outcome import Findings, Outcome, Series
+from plan import Plan
+
+from edgebrain.classifier import Classifier
+from edgebrain.results.writers import open_writer
+
+TARGET_GROWTH = 3.0
+"""MB."""
+
+
+def resident() -> float:
+    """Resident memory of this process in MB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def measure(plan: Plan) -> Findings:
+    """Classify up to the last checkpoint, and look at memory at each."""
+    classifier = Classifier.load(plan.model, threads=plan.threads)
+    last = plan.checkpoints[-1]
+    used: dict[int, float] = {}
+    rates: list[float] = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_writer("jsonl", Path(folder) / "records.jsonl") as writer,
+    ):
+        began, since = time.perf_counter(), 0
+        found = classifier.classify_many(itertools.islice(itertools.cycle(plan.files), last))
+        for count, prediction in enumerate(found, 1):
+            writer.write(prediction)
+            if count in plan.checkpoints:
+                now = time.perf_counter()
+                rates.append((count - since) / (now - began))
+                used[count] = resident()
+                began, since = time.perf_counter(), count
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    first = plan.checkpoints[0]
+    rows = [
+        [f"{count:,}", f"{used[count]:.1f} MB", f"{rate:.0f}"]
+        for count, rate in zip(plan.checkpoints, rates, strict=True)
+    ]
+    return Findings(
+        title="Memory of a long run",
+        how=f"One process; {len(plan.files)} files over and over, records written to a JSONL file. Its peak was "
+        f"{peak:.1f} MB.",
+        outcomes=[
+            Outcome(
+                "growth of resident memory",
+                f"after {last:,} scans",
+                f"after {first:,} scans",
+                "MB",
+                [used[last]],
+                [used[first]],
+                target=TARGET_GROWTH,
+                kind="difference",
+            )
+        ],
+        series=[Series("Along the way", ["scans", "resident memory", "scans/s since the row above"], rows)],
+    )

@@ -1,0 +1,30 @@
+"""How much is measured, and on which files: decided once by run.py, read by every measure in its own process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        files: Scans, as paths.
+        threads: Threads that each side gets.
+        starts: Rounds of cold starts.
+        rounds: Rounds over all files.
+        rival_scans: Scans a round of the rival, which is slow.
+        rival_rounds: Rounds of the rival.
+        checkpoints: Numbers of scans after which memory is looked at.
+        model: Built-in bundle, or a bundle's folder.
+    """
+
+    files: tuple[str, ...]
+    threads: int
+    starts: int
+    rounds: int
+    rival_scans: int
+    rival_rounds: int
+    checkpoints: tuple[int, ...]
+    model: str = "edge"

@@ -1,0 +1,107 @@
+"""Measure edgebrain against what it is held to, and print the tables. One command; see --help."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+from machine import busy, library_versions, machine_facts, model_facts
+from outcome import Findings, findings_from
+from plan import Plan
+from scans import draw_scans, find_scans
+from tables import Report, as_markdown, as_text
+
+HERE = Path(__file__).parent
+MEASURES = {"cold-start": "cold_start", "steady": "steady", "memory": "memory", "rival": "rival"}
+CPUS = 2
+"""The targets are for two cores; on a larger machine two of them are used."""
+TUNING = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_LOG_LEVEL")
+"""Settings of the shell that would favour one side."""
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="so little that it only shows that everything runs")
+    parser.add_argument("--scans", type=int, metavar="N", help="number of different files (240; 16 with --quick)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="real scans, instead of drawn ones")
+    parser.add_argument("--only", action="append", choices=list(MEASURES), help="only this measure; may be repeated")
+    parser.add_argument("--model", default="edge", metavar="NAME|DIR", help="built-in model, or a bundle's folder")
+    parser.add_argument("--output", type=Path, default=Path("bench-out"), metavar="DIR", help="for benchmarks.json")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md, too")
+    given = parser.parse_args()
+    if given.write_docs and (given.quick or given.only):
+        parser.error("--write-docs publishes whole runs only: leave --quick and --only out.")
+    if given.scans is not None and given.scans < 1:
+        parser.error("--scans: at least 1 is needed.")
+    return given
+
+
+def make_plan(files: list[str], model: str, *, quick: bool) -> Plan:
+    """How much is measured."""
+    threads = len(os.sched_getaffinity(0))
+    if quick:
+        return Plan(tuple(files), threads, 3, 3, 2, 1, (20, 40, 80), model)
+    return Plan(tuple(files), threads, 25, 15, 64, 3, (100, 1_000, 10_000), model)
+
+
+def run_measure(name: str, plan: Plan, folder: Path) -> Findings:
+    """Run one measure in a process of its own, so that none inherits the memory and threads of another."""
+    request, answer = folder / "plan.json", folder / f"{name}.json"
+    request.write_text(json.dumps(asdict(plan)), encoding="utf-8")
+    environment = {key: value for key, value in os.environ.items() if key not in TUNING}
+    command = [sys.executable, str(HERE / "child.py"), MEASURES[name], str(request), str(answer)]
+    subprocess.run(command, env=environment, check=True)
+    return findings_from(json.loads(answer.read_text(encoding="utf-8")))
+
+
+def main() -> int:
+    """Measure, print, write.
+
+    Returns:
+        0, also when a target is missed: the table says so.
+    """
+    given = arguments()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CPUS])
+    facts, was_busy = machine_facts(), busy()
+    if was_busy:
+        sys.stderr.write("warning: other programs share this machine; the figures will be less certain.\n")
+    count = given.scans or (16 if given.quick else 240)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        files = find_scans(given.data, count) if given.data else draw_scans(folder, count)
+        plan = make_plan(files, given.model, quick=given.quick)
+        findings = {}
+        for name in given.only or MEASURES:
+            sys.stderr.write(f"measuring: {name} ...\n")
+            findings[name] = run_measure(name, plan, folder)
+    what = "scans of a folder" if given.data else "drawn phantoms, 224 and 512 pixels a side, half PNG, half JPEG"
+    report = Report(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]),
+        quick=given.quick,
+        busy=was_busy,
+        scans=f"{len(files)} files: {what}",
+        machine=facts,
+        libraries=library_versions(),
+        model=model_facts(given.model),
+        findings=findings,
+    )
+    sys.stdout.write(as_text(report))
+    given.output.mkdir(parents=True, exist_ok=True)
+    (given.output / "benchmarks.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+    if given.write_docs:
+        (HERE.parent / "docs" / "benchmarks.md").write_text(as_markdown(report), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

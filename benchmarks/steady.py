@@ -1,0 +1,73 @@
+"""What a scan costs in a long run: from file to record, against the work there is."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from floors import BareGraph, decode_all, seconds
+from outcome import Findings, Outcome
+from plan import Plan
+
+from edgebrain.classifier import Classifier
+from edgebrain.results.writers import open_writer
+
+TARGET = 1.18
+
+
+def measure(plan: Plan) -> Findings:
+    """Run edgebrain, decoding alone and the graph alone over the same files, in turn."""
+    classifier = Classifier.load(plan.model, threads=plan.threads)
+    encoded = [np.fromfile(file, np.uint8) for file in plan.files]
+    ready = [next(classifier.read(file)).prepared for file in plan.files]
+    images = np.stack([prepared.image for prepared in ready if prepared is not None])
+    artifact = classifier.choice.artifact
+    graph = BareGraph(classifier.bundle.read(artifact), images, plan.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "records.jsonl"
+        work = {
+            "ours": lambda: classify_all(classifier, plan.files, output),
+            "decode": lambda: decode_all(encoded, plan.threads),
+            "graph": graph.run,
+        }
+        samples: dict[str, list[float]] = {name: [] for name in work}
+        for task in work.values():
+            task()
+        for turn in range(plan.rounds):
+            for name in list(work)[:: -1 if turn % 2 else 1]:
+                samples[name].append(seconds(work[name]) / len(plan.files) * 1e3)
+    floor = [sum(pair) for pair in zip(samples["decode"], samples["graph"], strict=True)]
+    parts = f"graph alone ({artifact.file}, batch {graph.batch})"
+    return Findings(
+        title="Steady throughput",
+        how=f"{len(plan.files)} files, {plan.threads} threads on each side. Ours reads, checks, hashes, decodes, "
+        "crops, infers, calibrates, decides and writes JSONL to a file; decoding alone has the bytes in memory, and "
+        "the graph alone has its tensors ready.",
+        outcomes=[
+            Outcome(
+                "file to record",
+                "edgebrain, per scan",
+                f"decoding alone + {parts}",
+                "ms",
+                samples["ours"],
+                floor,
+                target=TARGET,
+            ),
+            Outcome("share of decoding", "decoding alone", "edgebrain", "ms", samples["decode"], samples["ours"]),
+            Outcome("share of the graph", parts, "edgebrain", "ms", samples["graph"], samples["ours"]),
+        ],
+    )
+
+
+def classify_all(classifier: Classifier, files: tuple[str, ...], output: Path) -> None:
+    """Classify files into a JSONL file.
+
+    Raises:
+        SystemExit: A scan failed; its time would mean nothing.
+    """
+    with open_writer("jsonl", output, overwrite=True) as writer:
+        for prediction in classifier.classify_many(files):
+            if prediction.error is not None:
+                raise SystemExit(prediction.error.message)
+            writer.write(prediction)
