@@ -27,7 +27,7 @@ def resident() -> float:
 
 def measure(plan: Plan) -> Findings:
     """Classify up to the last checkpoint, and look at memory at each."""
-    classifier = Classifier.load(plan.model, threads=plan.threads)
+    classifier = Classifier.load(plan.model, threads=plan.threads, throughput=True)
     last = plan.checkpoints[-1]
     used: dict[int, float] = {}
     rates: list[float] = []

@@ -27,7 +27,7 @@ def measure(plan: Plan) -> Findings:
 
     from edgebrain.classifier import Classifier
 
-    classifier = Classifier.load(plan.model, threads=plan.threads)
+    classifier = Classifier.load(plan.model, threads=plan.threads, throughput=True)
     few = plan.files[: plan.rival_scans]
     rival = _rival(plan.threads)
     ours: list[float] = []

@@ -7,99 +7,53 @@ that reads other files.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from edgebrain.decision import DecisionSpec
-from edgebrain.errors import HashMismatch, InvalidManifest, UnsupportedSchema, UsageError
+from edgebrain.errors import HashMismatch, InvalidManifest, UsageError, printable
 from edgebrain.graphs import refers_to_other_files
-from edgebrain.types import InputSpec, Precision
+from edgebrain.manifest import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    Artifact,
+    GraphSpec,
+    HashedFile,
+    Manifest,
+    check,
+    migrate,
+    parse_manifest,
+)
 
-SCHEMA_VERSION = 1
-MANIFEST = "manifest.json"
+__all__ = [
+    "BUILT_IN",
+    "CARD",
+    "MANIFEST",
+    "SCHEMA_VERSION",
+    "Artifact",
+    "Bundle",
+    "GraphSpec",
+    "HashedFile",
+    "Manifest",
+    "built_in_models",
+    "describe_file",
+    "open_bundle",
+    "parse_manifest",
+    "read_manifest",
+    "write_manifest",
+]
+
+CARD = "MODEL_CARD.md"
 MAX_FILE_BYTES = 1 << 31
-_SIDES = (16, 4096)  # pixels; what lies outside is a mistake, not a model
-_ALL = 100  # per cent
-
-Migration = Callable[[dict[str, Any]], dict[str, Any]]
-MIGRATIONS: Mapping[int, Migration] = {}
-"""Step that turns a manifest of version N into one of version N + 1, by N. Version 1 is the first."""
+MAX_TEXT_BYTES = 1 << 20
+"""Of the manifest and of the model card; ours have a few kilobytes."""
+_AGAIN = "Install or copy the bundle again."
 
 BUILT_IN = Path(__file__).parent / "bundles"
-
-
-class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Names of the graph's input and outputs; ``embedding`` and ``cam`` are absent where there are none."""
-
-    input: str = "image"
-    logits: str = "logits"
-    embedding: str | None = None
-    cam: str | None = None
-    embedding_size: int = 0
-
-
-class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One file that an engine can run."""
-
-    file: str
-    engine: str
-    precision: Precision
-    sha256: str
-    bytes: int
-
-
-class HashedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Any other file of the bundle whose contents matter."""
-
-    file: str
-    sha256: str
-    bytes: int
-
-
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that is known of a model; see docs/reference/bundle.md.
-
-    Attributes:
-        schema_version: Version of this layout.
-        id: Name of the model.
-        version: Version of the model.
-        description: One line.
-        labels: Labels in the order of the logits.
-        negative_label: The label that means "no tumour", where the model has one.
-        input: What the graph expects.
-        graph: Names of input and outputs.
-        decision: How logits become an answer.
-        artifacts: Files that engines can run.
-        golden: Inputs and expected outputs for the self-test.
-        metrics: Per precision: figure name to value, interval and data set.
-        provenance: Recipe, code version, data digest, seed.
-        license: SPDX identifier.
-        intended_use: What the model is for, and what not.
-    """
-
-    schema_version: int
-    id: str
-    version: str
-    description: str
-    labels: tuple[str, ...]
-    negative_label: str | None
-    input: InputSpec
-    graph: GraphSpec
-    decision: DecisionSpec
-    artifacts: tuple[Artifact, ...]
-    license: str
-    intended_use: str
-    golden: HashedFile | None = None
-    metrics: dict[str, dict[str, Any]] = {}
-    provenance: dict[str, Any] = {}
 
 
 class Bundle:
@@ -125,20 +79,25 @@ class Bundle:
             InvalidManifest: The file is missing, a link or not a regular file, or a graph that reads other files.
             HashMismatch: It is not the file that the manifest was written for.
         """
-        data = _read_regular(self.folder / entry.file)
+        data = _read_regular(self.folder / entry.file, MAX_FILE_BYTES, entry.bytes)
         digest = hashlib.sha256(data).hexdigest()
         if digest != entry.sha256:
-            raise HashMismatch(
-                f"{self.folder / entry.file} is not the file its manifest was written for"
-                f" (sha256 {digest[:12]}..., expected {entry.sha256[:12]}...).",
-                remedy="Install or copy the bundle again.",
-            )
+            raise _other_file(self.folder / entry.file, f"sha256 {digest[:12]}...", f"{entry.sha256[:12]}...")
         if _is_onnx(entry) and refers_to_other_files(data):
             raise InvalidManifest(
                 f"{self.folder / entry.file} keeps weights in another file (ONNX external data), which is not allowed.",
                 remedy="Export the model into one file.",
             )
         return data
+
+    def read_card(self) -> str:
+        """The model card, safe to show: UTF-8 as far as it is, control characters written out.
+
+        Raises:
+            InvalidManifest: It is missing, a link, not a regular file or too large.
+        """
+        text = _read_regular(self.folder / CARD, MAX_TEXT_BYTES).decode("utf-8", "replace")
+        return "".join(f"{printable(line)}\n" for line in text.splitlines())
 
 
 def _is_onnx(entry: Artifact | HashedFile) -> bool:
@@ -156,7 +115,7 @@ def open_bundle(model: str | os.PathLike[str]) -> Bundle:
     Raises:
         UsageError: There is no such model.
         InvalidManifest: The manifest is missing, is no JSON, or says something impossible.
-        UnsupportedSchema: A newer edgebrain wrote it.
+        UnsupportedSchema: A newer edgebrain wrote it, or it wants another preprocessing.
     """
     name = os.fspath(model)
     folder = Path(name)
@@ -180,7 +139,7 @@ def built_in_models() -> list[str]:
 def read_manifest(folder: Path) -> Manifest:
     """Read and validate a folder's manifest; see :func:`open_bundle` for what it raises."""
     path = folder / MANIFEST
-    data = _read_regular(path)
+    data = _read_regular(path, MAX_TEXT_BYTES)
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -188,97 +147,35 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(tree, dict) or not isinstance(tree.get("schema_version"), int):
         raise InvalidManifest(f"{path} has no schema_version; it is not a manifest of edgebrain.")
     manifest = parse_manifest(migrate(tree, path), path)
-    _check(manifest, path)
+    check(manifest, path)
     return manifest
 
 
-def migrate(tree: dict[str, Any], path: Path, migrations: Mapping[int, Migration] = MIGRATIONS) -> dict[str, Any]:
-    """Bring a manifest up to the current schema.
-
-    Raises:
-        UnsupportedSchema: It is newer than this edgebrain, or too old to migrate.
-    """
-    version = int(tree["schema_version"])
-    if version > SCHEMA_VERSION:
-        raise UnsupportedSchema(
-            f"{path} has schema version {version}; this edgebrain reads up to {SCHEMA_VERSION}.",
-            remedy="Upgrade edgebrain: pip install --upgrade edgebrain",
-        )
-    while version < SCHEMA_VERSION:
-        if version not in migrations:
-            raise UnsupportedSchema(f"{path} has schema version {version}, which was never published.")
-        try:
-            tree = migrations[version](tree)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidManifest(f"{path} does not follow its schema version {version}: {error!r}.") from error
-        version += 1
-        tree["schema_version"] = version
-    return tree
-
-
-def parse_manifest(tree: dict[str, Any], path: Path) -> Manifest:
-    """Validate types and keys.
-
-    Raises:
-        InvalidManifest: Something is missing, unknown or of a wrong type; the message says where.
-    """
-    try:
-        manifest = msgspec.convert(tree, Manifest)
-    except msgspec.ValidationError as error:
-        raise InvalidManifest(f"{path}: {error}.") from error
-    # msgspec refuses unknown keys of its own structs only.
-    unknown = sorted(set(tree["input"]) - {field.name for field in dataclasses.fields(InputSpec)})
-    if unknown:
-        raise InvalidManifest(f"{path}: input has the unknown field {unknown[0]!r}.")
-    return manifest
-
-
-def _check(manifest: Manifest, path: Path) -> None:
-    decision = manifest.decision
-    entries: list[Artifact | HashedFile] = [*manifest.artifacts, *([manifest.golden] if manifest.golden else [])]
-    labels, spec = manifest.labels, manifest.input
-    faults = {
-        "labels must be two or more, all different": len(set(labels)) != len(labels) or len(labels) <= 1,
-        "negative_label is not one of the labels": manifest.negative_label not in (None, *labels),
-        "there is no artifact": not manifest.artifacts,
-        "decision.temperature must be above 0 and finite": not 0 < decision.temperature < float("inf"),
-        "decision.min_confidence and max_color_fraction must lie between 0 and 1": not all(
-            0 <= share <= 1 for share in (decision.min_confidence, decision.max_color_fraction)
-        ),
-        "id, version and labels must be text that can be printed": not all(
-            text and text.isprintable() for text in (manifest.id, manifest.version, *labels)
-        ),
-        "a file name cannot be printed": not all(e.file.isprintable() for e in entries),
-        # Above one half, a scan whose best label is a tumour could be left in its turn.
-        "decision wants 0 <= standard_below <= 0.5, and standard_below <= operating_point <= 1": not (
-            0 <= decision.standard_below <= min(0.5, decision.operating_point) and decision.operating_point <= 1
-        ),
-        f"input sides must lie in {_SIDES[0]}..{_SIDES[1]}": not (
-            _SIDES[0] <= min(spec.width, spec.height) <= max(spec.width, spec.height) <= _SIDES[1]
-        ),
-        "input percentiles must be 0 <= low < high <= 100": not 0 <= spec.low_percentile < spec.high_percentile <= _ALL,
-        "a file name leaves the bundle's folder": any(
-            e.file in ("", ".", "..", MANIFEST) or set(e.file) & set("/\\\0") for e in entries
-        ),
-    }
-    for what, wrong in faults.items():
-        if wrong:
-            raise InvalidManifest(f"{path}: {what}.")
-
-
-def _read_regular(path: Path) -> bytes:
+def _read_regular(path: Path, limit: int, size: int | None = None) -> bytes:
     # O_NOFOLLOW and fstat on the open file: a link or a FIFO is refused even if it is put there at this moment.
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         reason = "is a symbolic link" if path.is_symlink() else f"cannot be read: {error.strerror}"
-        raise InvalidManifest(f"{path} {reason}.", remedy="Install or copy the bundle again.") from error
-    facts = os.fstat(handle)
-    if not stat.S_ISREG(facts.st_mode) or facts.st_size > MAX_FILE_BYTES:
+        raise InvalidManifest(f"{path} {reason}.", remedy=_AGAIN) from error
+    try:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > limit:
+            raise InvalidManifest(f"{path} is not a regular file of at most {limit >> 20} MiB.", remedy=_AGAIN)
+        if size is not None and facts.st_size != size:
+            raise _other_file(path, f"{facts.st_size} bytes", str(size))
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(facts.st_size)
+    except OSError as error:
+        raise InvalidManifest(f"{path} cannot be read: {error.strerror}.", remedy=_AGAIN) from error
+    finally:
         os.close(handle)
-        raise InvalidManifest(f"{path} is not a regular file of at most {MAX_FILE_BYTES >> 20} MiB.")
-    with os.fdopen(handle, "rb") as file:
-        return file.read()
+
+
+def _other_file(path: Path, found: str, expected: str) -> HashMismatch:
+    return HashMismatch(
+        f"{path} is not the file its manifest was written for ({found}, expected {expected}).", remedy=_AGAIN
+    )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -288,7 +185,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         InvalidManifest: The manifest says something impossible.
     """
     path = folder / MANIFEST
-    _check(manifest, path)
+    check(manifest, path)
     text = json.dumps(msgspec.to_builtins(manifest), indent=2) + "\n"
     temporary = folder / f".{MANIFEST}"
     temporary.write_text(text, encoding="utf-8")

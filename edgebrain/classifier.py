@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgebrain import decision, device, preprocessing, readers
+from edgebrain import decision, preprocessing
+from edgebrain import device as machine
+from edgebrain import readers as reading
 from edgebrain.bundle import Bundle, open_bundle
 from edgebrain.engines import Engine, EngineOptions, open_engine
 from edgebrain.errors import EngineFailed, ScanError, UsageError
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
 
 Source = str | os.PathLike[str] | bytes | AnyPixels
 """A path, the bytes of a file, or an array: [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA."""
+
+
+_CONCURRENT = frozenset({"onnxruntime"})
+"""Engines that several threads may run at the same time."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +86,18 @@ class Classifier:
         bundle: The model.
         engine: Its opened engine.
         choice: Which file it is, and why.
+        workers: Batches that :meth:`classify_many` may run at a time on this engine.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, choice: Choice) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, choice: Choice, workers: int = 1) -> None:
         self.bundle = bundle
         self.engine = engine
         self.choice = choice
+        self.workers = workers
         manifest = bundle.manifest
         artifact = choice.artifact
         self.model = ModelRef(manifest.id, manifest.version, artifact.precision.value, artifact.sha256)
-        self.engine_ref = EngineRef(engine.info.name, engine.info.provider, engine.info.threads)
+        self.engine_ref = EngineRef(engine.info.name, engine.info.provider, engine.info.threads * workers)
 
     @classmethod
     def load(
@@ -99,7 +107,8 @@ class Classifier:
         engine: str | None = None,
         precision: str | Precision | None = None,
         threads: int | None = None,
-        device_name: str | None = None,
+        device: str | None = None,
+        throughput: bool = False,
     ) -> Classifier:
         """Open a model.
 
@@ -108,7 +117,9 @@ class Classifier:
             engine: Engine by name; the best for this machine if None.
             precision: ``fp32`` or ``int8``; the best for this machine if None.
             threads: CPU threads; all this process may use if None.
-            device_name: ``cpu`` ...
+            device: ``cpu`` ...
+            throughput: Share the threads out to batches that run side by side, instead of splitting each batch: more
+                scans per second in :meth:`classify_many`, a longer wait for a single one.
 
         Raises:
             UsageError: There is no such model, engine or precision.
@@ -116,24 +127,33 @@ class Classifier:
             EngineError: The engine cannot run here, or refuses the graph.
         """
         bundle = open_bundle(model)
-        request = device.Request(engine, _precision(precision), threads, device_name)
-        choice = device.choose(device.probe(), request, bundle.manifest)
-        options = EngineOptions(threads=choice.threads, device=choice.device)
-        return cls(bundle, open_engine(bundle, choice.artifact, options), choice)
+        request = machine.Request(engine, _precision(precision), threads, device)
+        facts = machine.probe()
+        choice = machine.choose(facts, request, bundle.manifest)
+        shared = throughput and choice.artifact.engine in _CONCURRENT and choice.threads <= facts.cpus
+        workers = choice.threads if shared else 1
+        options = EngineOptions(threads=choice.threads // workers, device=choice.device)
+        return cls(bundle, open_engine(bundle, choice.artifact, options), choice, workers)
 
     def classify(self, source: Source) -> Prediction:
-        """Classify one scan: the first frame of a path, the bytes of a file, or an array.
+        """Classify one scan: a path or the bytes of a file of one frame, or an array.
 
         Raises:
+            UsageError: The file has several frames; one answer would hide the others.
             ScanError: It cannot be classified.
         """
         ready = next(self.read(source))
+        if ready.scan is not None and ready.scan.frames > 1:
+            raise UsageError(
+                f"{ready.path}: the file has {ready.scan.frames} frames, and classify gives one answer.",
+                remedy="classify_many gives one for every frame of a file.",
+            )
         if ready.error is not None:
             raise ready.error
         return self.predict([ready])[0]
 
     def classify_many(
-        self, paths: Iterable[str | os.PathLike[str]], *, batch_size: int = 8, readers_: int | None = None
+        self, paths: Iterable[str | os.PathLike[str]], *, batch_size: int = 8, readers: int | None = None
     ) -> Iterator[Prediction]:
         """Classify many files; one record per frame, in the order given, with bounded memory.
 
@@ -142,11 +162,16 @@ class Classifier:
         Args:
             paths: Files.
             batch_size: Scans that the engine gets at a time.
-            readers_: Threads that read and prepare; the CPUs of this process if None.
+            readers: Threads that read and prepare; the CPUs of this process if None.
+
+        Raises:
+            UsageError: What was given is no list of paths, or a number is below 1.
         """
         from edgebrain.pipeline import run_pipeline
 
-        return run_pipeline(self, (os.fspath(p) for p in paths), batch_size=batch_size, readers=readers_)
+        if isinstance(paths, str | bytes | os.PathLike):
+            raise UsageError("classify_many() takes a list of paths.", remedy="Give one scan to classify().")
+        return run_pipeline(self, map(_path, paths), batch_size=batch_size, readers=readers)
 
     def read(self, source: Source) -> Iterator[ReadyScan]:
         """Read and prepare every frame of a source; an error becomes a ready scan that says so, and ends the source."""
@@ -270,6 +295,16 @@ def _precision(name: str | Precision | None) -> Precision | None:
         raise UsageError(f"There is no precision {name!r}.", remedy=f"Known: {known}.") from error
 
 
+def _path(name: object) -> str:
+    path = os.fspath(name) if isinstance(name, str | os.PathLike) else name
+    if not isinstance(path, str):
+        raise UsageError(
+            f"classify_many() takes paths, not {type(path).__name__}.",
+            remedy="Give the bytes of a file or an array to classify().",
+        )
+    return path
+
+
 def _name_of(source: Source) -> str:
     if isinstance(source, bytes):
         return "<bytes>"
@@ -278,10 +313,10 @@ def _name_of(source: Source) -> str:
 
 def _scans(source: Source) -> Iterator[Scan]:
     if isinstance(source, np.ndarray):
-        return iter((readers.from_array(source),))
+        return iter((reading.from_array(source),))
     if isinstance(source, bytes):
-        return readers.read(source, "<bytes>")
-    return readers.read_path(source)
+        return reading.read(source, "<bytes>")
+    return reading.read_path(source)
 
 
 def _timing(ready: ReadyScan, infer_ms: float) -> Timing:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgebrain.bundle import Artifact, Manifest
+from edgebrain.cpus import usable_cpus
 from edgebrain.engines import ENGINES, record_of, unavailable_because
 from edgebrain.errors import EngineUnavailable, UsageError
+from edgebrain.limits import MAX_THREADS
 from edgebrain.types import Precision
 
 _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
@@ -79,8 +79,11 @@ def choose(facts: Facts, request: Request, manifest: Manifest) -> Choice:
     """
     if request.engine is not None:
         record_of(request.engine)
-    if request.threads is not None and request.threads < 1:
-        raise UsageError(f"--threads {request.threads}: at least 1 is needed.")
+    if request.threads is not None and not 1 <= request.threads <= MAX_THREADS:
+        raise UsageError(
+            f"--threads {request.threads}: that is not between 1 and {MAX_THREADS}.",
+            remedy="Leave it out to use all CPUs that this process may use.",
+        )
     device = request.device or "cpu"
     candidates: list[Artifact] = []
     rejected: list[str] = []
@@ -98,7 +101,7 @@ def choose(facts: Facts, request: Request, manifest: Manifest) -> Choice:
     best = _preferred(candidates, facts)
     reasons = [_why(best, facts, request)]
     rejected += [f"{a.file} with {a.engine}: {_why_not(a, best)}" for a in candidates if a is not best]
-    threads = request.threads or facts.cpus
+    threads = request.threads or min(facts.cpus, MAX_THREADS)
     reasons.append(
         f"{threads} threads: asked for" if request.threads else f"{threads} threads: the CPUs this process may use"
     )
@@ -154,33 +157,6 @@ def probe() -> Facts:
         board=_read(Path("/proc/device-tree/model")).strip("\0\n "),
         unavailable=unavailable,
     )
-
-
-def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """CPUs that this process may use: the affinity mask, limited by the cgroup quota (v2, then v1), at least 1.
-
-    Args:
-        cgroup: Where control groups are mounted.
-    """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(cgroup)
-    return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
-
-
-def _quota(cgroup: Path) -> float | None:
-    limits = []
-    # The process sees its own group as the root in a container; on a host the path is in /proc/self/cgroup.
-    own = next((line[3:].strip("/") for line in _read(Path("/proc/self/cgroup")).splitlines() if line[:3] == "0::"), "")
-    for folder in {cgroup, *((cgroup / own).parents if own else ()), cgroup / own}:
-        if cgroup not in (folder, *folder.parents):
-            continue
-        fields = _read(folder / "cpu.max").split()
-        if len(fields) == 2 and fields[0] != "max":  # noqa: PLR2004 - quota and period
-            limits.append(int(fields[0]) / int(fields[1]))
-    v1 = (_read(cgroup / "cpu" / "cpu.cfs_quota_us"), _read(cgroup / "cpu" / "cpu.cfs_period_us"))
-    if v1[0].strip() and v1[1].strip() and int(v1[0]) > 0:
-        limits.append(int(v1[0]) / int(v1[1]))
-    return min(limits) if limits else None
 
 
 def _cpu_lines() -> dict[str, str]:

@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from edgebrain import device
-from edgebrain.bundle import Bundle
+from edgebrain.bundle import Artifact, Bundle
 from edgebrain.engines import ENGINES, EngineInfo, EngineOptions, open_engine
 from edgebrain.errors import EdgebrainError
 from edgebrain.selftest import SelfTest, self_test
@@ -60,6 +60,18 @@ class Diagnosis:
         tree["healthy"] = self.healthy
         return tree
 
+    @property
+    def advice(self) -> str | None:
+        """What is wrong with the chosen file, and what to do; None when nothing is."""
+        chosen = next((trial for trial in self.trials if trial.chosen), None)
+        if self.healthy or chosen is None:
+            return None
+        if chosen.test is None:
+            return f"The chosen file {chosen.file} was not tested: {chosen.problem}"
+        exact = [t for t in self.trials if t.test is not None and t.test.passed and t.test.precision == "fp32"]
+        way_out = "use --precision fp32." if exact else "do not use this model on this machine."
+        return f"The chosen file {chosen.file} does not compute what its maker computed: {way_out}"
+
 
 def diagnose(bundle: Bundle, request: device.Request) -> Diagnosis:
     """Look at the machine, choose as ``classify`` would, and test every file of the bundle.
@@ -70,25 +82,29 @@ def diagnose(bundle: Bundle, request: device.Request) -> Diagnosis:
     facts = device.probe()
     choice = device.choose(facts, request, bundle.manifest)
     options = EngineOptions(threads=choice.threads, device=choice.device)
-    trials = []
-    for artifact in bundle.manifest.artifacts:
-        chosen = artifact == choice.artifact
-        info, test, problem = None, None, None
-        try:
-            with closing(open_engine(bundle, artifact, options)) as engine:
-                info = engine.info
-                test = self_test(bundle, engine)
-        except EdgebrainError as error:
-            problem = str(error)
-        trials.append(Trial(artifact.file, chosen, info, test, problem))
     return Diagnosis(
         facts=facts,
         python=sys.version.split()[0],
         libraries={name: version for name in LIBRARIES if (version := _version(name))},
         engines={name: facts.unavailable.get(name, "available") for name in ENGINES},
         choice=choice,
-        trials=tuple(trials),
+        trials=tuple(_try(bundle, a, options, chosen=a == choice.artifact) for a in bundle.manifest.artifacts),
     )
+
+
+def _try(bundle: Bundle, artifact: Artifact, options: EngineOptions, *, chosen: bool) -> Trial:
+    info, test, problem = None, None, None
+    if artifact.engine not in ENGINES:
+        # Not a fault of the bundle: a later edgebrain may have that engine.
+        problem = f"it is made for {artifact.engine!r}, an engine that this edgebrain does not have."
+        return Trial(artifact.file, chosen, info, test, problem)
+    try:
+        with closing(open_engine(bundle, artifact, options)) as engine:
+            info = engine.info
+            test = self_test(bundle, engine)
+    except EdgebrainError as error:
+        problem = str(error)
+    return Trial(artifact.file, chosen, info, test, problem)
 
 
 def _version(distribution: str) -> str | None:

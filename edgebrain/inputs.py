@@ -7,13 +7,15 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from edgebrain.errors import ScanError, UnreadableScan
 from edgebrain.readers import SUFFIXES
 
 _PATTERN = frozenset("*?[")
 _CHUNK = 1 << 16
+EMPTY_LOOKS = 10
+"""Looks at which an empty file must be unchanged until a watch hands it out, to become an error that somebody sees."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,41 @@ class Partial:
     done: frozenset[int]
 
 
-Item = str | Refused | Partial
+@dataclass(frozen=True)
+class Middle:
+    """A file for which one frame speaks: the middle one (``readers.middle``), as for labelled files."""
+
+    path: str
+
+
+Item = str | Refused | Partial | Middle
+
+
+class Look(NamedTuple):
+    """What a look at a watched folder found ready, each list sorted by folder and name.
+
+    Attributes:
+        there: Files that were there when the watch began, and have not changed since.
+        arrived: Files that came, or were written again, after that.
+    """
+
+    there: list[str]
+    arrived: list[str]
+
+
+class _Mark(NamedTuple):
+    """What tells a file from another one of the same name."""
+
+    size: int
+    time_ns: int
+    inode: int
+
+
+class _Waiting(NamedTuple):
+    """A file that is not handed out yet, and at how many further looks it was the same."""
+
+    mark: _Mark
+    looks: int
 
 
 def expand(names: Iterable[str], *, recursive: bool = False) -> Iterator[Item]:
@@ -121,11 +157,12 @@ def _decoded(names: Iterable[bytes], strip: bytes) -> Iterator[str]:
 
 def watch(
     folder: str, *, recursive: bool, interval: float = 1.0, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[list[str]]:
+) -> Iterator[Look]:
     """New files of a folder, for ever: first what is there, then what arrives.
 
-    A file is handed out once its size and time have not changed for one interval, so that none is read half-copied. A
-    name is new again after its file was gone. Sub-folders that cannot be listed are left out until they can.
+    A file is handed out once its size and time have not changed for one interval, so that none is read half-copied; an
+    empty one, which is most often about to be filled, after EMPTY_LOOKS of them. A file that was written again, or
+    replaced under its name, is a new one. Sub-folders that cannot be listed are left out until they can.
 
     Args:
         folder: Folder to look at.
@@ -134,35 +171,40 @@ def watch(
         sleep: Waits; replaced in tests.
 
     Yields:
-        Paths that became ready together, sorted; an empty list when a look found none.
+        What became ready together; empty lists when a look found nothing.
     """
-    handed: set[str] = set()
-    waiting: dict[str, tuple[int, int]] = {}
+    start: dict[str, _Mark] | None = None
+    handed: dict[str, _Mark] = {}
+    waiting: dict[str, _Waiting] = {}
     while True:
-        ready: list[str] = []
         try:
             found = list(_walk(folder, recursive=recursive))
         except OSError as error:
             raise UnreadableScan(f"{folder}: the folder cannot be listed any more: {error.strerror}.") from error
-        present = {path for path in found if isinstance(path, str)}
-        if len(present) == len(found):
-            handed &= present  # what is gone is forgotten, so that a watch of months does not grow
-        seen: dict[str, tuple[int, int]] = {}
-        for path in (path for path in found if isinstance(path, str) and path not in handed):
-            mark = _mark(path)
-            if mark is not None and waiting.get(path) == mark:
-                ready.append(path)
-                handed.add(path)
-            elif mark is not None:
-                seen[path] = mark
+        marks = {path: mark for path in found if isinstance(path, str) and (mark := _mark(path)) is not None}
+        start = dict(marks) if start is None else start
+        if len(found) == sum(isinstance(path, str) for path in found):
+            # What is gone is forgotten, so that a watch of months does not grow.
+            handed = {path: mark for path, mark in handed.items() if path in marks}
+        look, seen = Look([], []), {}
+        for path, mark in marks.items():
+            if handed.get(path) == mark:
+                continue
+            since = waiting.get(path)
+            same = since.looks + 1 if since is not None and since.mark == mark else 0
+            if same >= (1 if mark.size else EMPTY_LOOKS):
+                (look.there if start.pop(path, None) == mark else look.arrived).append(path)
+                handed[path] = mark
+            else:
+                seen[path] = _Waiting(mark, same)
         waiting = seen
-        yield ready
+        yield look
         sleep(interval)
 
 
-def _mark(path: str) -> tuple[int, int] | None:
+def _mark(path: str) -> _Mark | None:
     try:
         facts = os.stat(path)  # noqa: PTH116 - any name, not only UTF-8
     except OSError:
         return None  # gone again, or a link whose target has not arrived
-    return facts.st_size, facts.st_mtime_ns
+    return _Mark(facts.st_size, facts.st_mtime_ns, facts.st_ino)

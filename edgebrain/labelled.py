@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgebrain.errors import UsageError
+from edgebrain.outputs import write_whole
 
 NO_TUMOR = "no_tumor"
 ANY_TUMOR = "tumor"
@@ -136,26 +138,21 @@ def write_samples(path: str | Path, samples: Sequence[Sample], *, base: str | Pa
             are written absolute. The manifest's own folder by default.
 
     Raises:
+        EdgebrainError: The disk is full or fails.
         UsageError: The file cannot be written.
     """
     target = Path(path)
     home = _absolute(target.parent)
     below = home if base is None else _absolute(base)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for one in samples:
-                words = (_defused(one.label), _defused(one.source), _defused(one.group), one.split)
-                copy_of = _portable(one.copy_of, home, below) if one.copy_of else ""
-                conflict = "true" if one.conflict else "false"
-                writer.writerow((_portable(one.path, home, below), *words, copy_of, conflict))
-        temporary.replace(target)
-    except OSError as error:
-        raise UsageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for one in samples:
+        words = (_defused(one.label), _defused(one.source), _defused(one.group), one.split)
+        copy_of = _portable(one.copy_of, home, below) if one.copy_of else ""
+        conflict = "true" if one.conflict else "false"
+        writer.writerow((_portable(one.path, home, below), *words, copy_of, conflict))
+    write_whole(target, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def _fold(name: str) -> str:

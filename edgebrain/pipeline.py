@@ -1,8 +1,9 @@
 """Many scans: reading and inference overlapped, memory bounded, order kept, one bad scan is one bad row.
 
 Reader threads decode and prepare (OpenCV and the hash release the interpreter lock), while this thread runs the engine
-on whatever is ready. A window bounds how many files are under way; only their prepared inputs (a few kB each) wait,
-never decoded images.
+on whatever is ready. A window bounds how many files are under way; only prepared inputs (a few kB a frame, of at most
+FRAMES_AHEAD frames a file) wait for their turn, never decoded images or the bytes of a file. A file of more frames is
+closed after its first one and read when its turn has come, so that one such file is open, whatever the window.
 """
 
 from __future__ import annotations
@@ -15,33 +16,58 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from edgebrain.classifier import ReadyScan, refused
-from edgebrain.device import usable_cpus
+from edgebrain.cpus import usable_cpus
 from edgebrain.errors import UsageError
 from edgebrain.imaging import cv2
-from edgebrain.inputs import Item, Partial, Refused
+from edgebrain.inputs import Item, Middle, Partial, Refused
+from edgebrain.readers import middle
 from edgebrain.types import Prediction
 
 if TYPE_CHECKING:
     from edgebrain.classifier import Classifier
 
 FRAMES_AHEAD = 64
-"""Frames of a multi-frame file that are prepared at a time; longer files are read on where they stopped."""
+"""Frames of a file that are prepared before they are asked for; files of more wait for their turn, closed."""
 
 
 class _File:
-    """One file under way: hands out its frames in bounded portions."""
+    """One file under way: short ones come whole, long ones in bounded portions."""
 
     def __init__(self, classifier: Classifier, item: Item) -> None:
-        if isinstance(item, Refused):
-            self._frames = iter([refused(item.path, item.error)])
-        elif isinstance(item, Partial):
-            self._frames = (ready for ready in classifier.read(item.path) if ready.frame not in item.done)
-        else:
-            self._frames = classifier.read(item)
+        self._classifier = classifier
+        self._item = item
+        self._rest: Iterator[ReadyScan] = iter(())
+
+    def whole(self) -> list[ReadyScan] | None:
+        """All frames of a file of at most FRAMES_AHEAD; None for a longer one, of which nothing is kept."""
+        frames = self._read()
+        first = list(itertools.islice(frames, 1))
+        if first and first[0].scan is not None and first[0].scan.frames > FRAMES_AHEAD:
+            return None
+        return list(_wanted(self._item, itertools.chain(first, frames)))
+
+    def open(self) -> None:
+        """Start a long file from its beginning; it stays open between portions."""
+        self._rest = _wanted(self._item, self._read())
 
     def portion(self) -> list[ReadyScan]:
-        """The next frames, at most FRAMES_AHEAD; an empty list at the end of the file."""
-        return list(itertools.islice(self._frames, FRAMES_AHEAD))
+        """The next frames of an opened file, at most FRAMES_AHEAD; an empty list at its end."""
+        return list(itertools.islice(self._rest, FRAMES_AHEAD))
+
+    def _read(self) -> Iterator[ReadyScan]:
+        item = self._item
+        if isinstance(item, Refused):
+            return iter([refused(item.path, item.error)])
+        return self._classifier.read(item if isinstance(item, str) else item.path)
+
+
+def _wanted(item: Item, frames: Iterator[ReadyScan]) -> Iterator[ReadyScan]:
+    if isinstance(item, Partial):
+        return (ready for ready in frames if ready.frame not in item.done)
+    if isinstance(item, Middle):
+        found = (ready for ready in frames if ready.scan is None or ready.frame == middle(ready.scan.frames))
+        return itertools.islice(found, 1)  # what comes behind it is not looked at
+    return frames
 
 
 def run_pipeline(
@@ -89,17 +115,21 @@ _one_opencv_thread = _OneOpenCVThread()
 
 
 def _run(classifier: Classifier, paths: Iterator[Item], batch_size: int, readers: int) -> Iterator[Prediction]:
-    batch: list[ReadyScan] = []
-    pool = ThreadPoolExecutor(readers, thread_name_prefix="edgebrain-read")
+    workers = classifier.workers
+    running: deque[Future[list[Prediction]]] = deque()
+    pool = ThreadPoolExecutor(max(readers, workers), thread_name_prefix="edgebrain-read")
     with _one_opencv_thread:
         try:
-            for ready in _in_order(classifier, paths, pool, window=readers + batch_size):
-                batch.append(ready)
-                if len(batch) == batch_size:
+            ready = _in_order(classifier, paths, pool, window=readers + batch_size * workers)
+            while batch := list(itertools.islice(ready, batch_size)):
+                if workers == 1:
                     yield from classifier.predict(batch)
-                    batch = []
-            if batch:
-                yield from classifier.predict(batch)
+                    continue
+                running.append(pool.submit(classifier.predict, batch))
+                if len(running) == workers:
+                    yield from running.popleft().result()
+            while running:
+                yield from running.popleft().result()
         finally:
             # Also on Ctrl-C and when the caller stops early: what is queued is dropped, what runs is waited for.
             pool.shutdown(wait=True, cancel_futures=True)
@@ -108,19 +138,25 @@ def _run(classifier: Classifier, paths: Iterator[Item], batch_size: int, readers
 def _in_order(
     classifier: Classifier, paths: Iterator[Item], pool: ThreadPoolExecutor, window: int
 ) -> Iterator[ReadyScan]:
-    pending: deque[tuple[_File, Future[list[ReadyScan]]]] = deque()
+    pending: deque[tuple[_File, Future[list[ReadyScan] | None]]] = deque()
 
     def submit() -> None:
         for path in itertools.islice(paths, window - len(pending)):
             file = _File(classifier, path)
-            pending.append((file, pool.submit(file.portion)))
+            pending.append((file, pool.submit(file.whole)))
 
     submit()
     while pending:
         file, future = pending.popleft()
         submit()
-        portion = future.result()
-        while portion:
-            following = pool.submit(file.portion) if len(portion) == FRAMES_AHEAD else None
-            yield from portion
-            portion = following.result() if following else []
+        ready = future.result()
+        yield from _in_portions(file, pool) if ready is None else ready
+
+
+def _in_portions(file: _File, pool: ThreadPoolExecutor) -> Iterator[ReadyScan]:
+    file.open()
+    portion = pool.submit(file.portion).result()
+    while portion:
+        following = pool.submit(file.portion) if len(portion) == FRAMES_AHEAD else None
+        yield from portion
+        portion = following.result() if following else []

@@ -26,9 +26,8 @@ import numpy as np
 
 from edgebrain.errors import UnsupportedScan
 from edgebrain.imaging import cv2
-from edgebrain.types import AnyPixels, Image8, InputSpec, Intensity, Prepared, Scan
+from edgebrain.types import PREPROCESSING_VERSION, AnyPixels, Image8, InputSpec, Intensity, Prepared, Scan
 
-PREPROCESSING_VERSION = 1
 MIN_SIDE = 32
 """Pixels. Smaller images hold no judgeable anatomy; the published sets start at about 150."""
 MIN_RANGE = 8

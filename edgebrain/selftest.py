@@ -7,7 +7,9 @@ products saturate in 16 bits there (onnxruntime#14642). No accuracy table can sh
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +18,29 @@ import numpy as np
 from edgebrain.bundle import Bundle
 from edgebrain.decision import probabilities_of
 from edgebrain.engines import Engine
-from edgebrain.errors import InvalidManifest
+from edgebrain.errors import EngineFailed, InvalidManifest
+from edgebrain.manifest import Manifest
 from edgebrain.types import Float32, Image8
 
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 3e-2}
 """Largest difference of a probability that is still the same answer, by precision."""
+
+_PREFIX = "logits_"
+# What numpy, zipfile and zlib raise on files that are not what they should be.
+_UNREADABLE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -78,13 +98,38 @@ def read_golden(bundle: Bundle) -> Golden:
     entry = bundle.manifest.golden
     if entry is None:
         raise InvalidManifest(f"{bundle.folder} has no golden outputs.", remedy="Export the model again.")
+    path, data = bundle.folder / entry.file, bundle.read(entry)
     try:
-        with np.load(io.BytesIO(bundle.read(entry)), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-            images = arrays.pop("images")
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise InvalidManifest(f"{bundle.folder / entry.file} holds no golden outputs: {error}.") from error
-    return Golden(images, {name.removeprefix("logits_"): values for name, values in arrays.items()})
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            arrays = {name: np.asarray(stored[name]) for name in stored.files}
+    except _UNREADABLE as error:
+        reason = str(error) or type(error).__name__
+        raise InvalidManifest(f"{path} holds no golden outputs: {reason}.", remedy="Export the model again.") from error
+    fault = _fault(arrays, bundle.manifest)
+    if fault is not None:
+        raise InvalidManifest(f"{path} holds no golden outputs: {fault}.", remedy="Export the model again.")
+    images = arrays.pop("images")
+    return Golden(images, {name.removeprefix(_PREFIX): values for name, values in arrays.items()})
+
+
+def _fault(arrays: dict[str, np.ndarray[Any, Any]], manifest: Manifest) -> str | None:
+    images = arrays.get("images")
+    spec = manifest.input
+    if images is None:
+        return "there are no images in it"
+    if images.dtype != np.uint8 or images.shape[1:] != (1, spec.height, spec.width) or not len(images):
+        return f"its images are {images.dtype} {images.shape}, not uint8 (N, 1, {spec.height}, {spec.width})"
+    expected = (len(images), len(manifest.labels))
+    for name, values in arrays.items():
+        if name == "images":
+            continue
+        if not name.startswith(_PREFIX):
+            return f"it has the unknown array {name!r}"
+        if values.dtype != np.float32 or values.shape != expected:
+            return f"{name} is {values.dtype} {values.shape}, not float32 {expected}"
+        if not np.isfinite(values).all():
+            return f"{name} is not finite"
+    return None
 
 
 def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
@@ -96,7 +141,7 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
 
     Raises:
         InvalidManifest: The bundle has no golden outputs for this precision.
-        EngineFailed: The engine broke.
+        EngineFailed: The engine broke, or gives another number of logits than there are labels.
     """
     golden = read_golden(bundle)
     precision = engine.info.precision
@@ -106,6 +151,8 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
     expected = probabilities_of(golden.logits[precision], temperature)
     # One by one, as a single scan runs.
     logits = np.concatenate([engine.run(golden.images[i : i + 1])["logits"] for i in range(len(golden.images))])
+    if logits.shape != expected.shape:
+        raise EngineFailed(f"{engine.info.name} gives logits {logits.shape} where {expected.shape} are expected.")
     found = probabilities_of(logits, temperature)
     return SelfTest(
         precision=precision,

@@ -14,6 +14,8 @@ Image8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
+PREPROCESSING_VERSION = 1
+"""Version of the algorithm in ``preprocessing.py``; here, so that a bundle can be judged without loading it."""
 RECORD_SCHEMA = 1
 """Version of the prediction record; raised when a field changes its meaning or goes away."""
 

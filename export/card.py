@@ -9,6 +9,7 @@ from edgebrain.bundle import Manifest
 from edgebrain.evaluation.measure import Evaluation
 from edgebrain.intervals import Estimate
 
+from .operating_point import FittedDecision
 from .verify import Comparison
 
 
@@ -16,7 +17,9 @@ def write_card(
     path: Path,
     manifest: Manifest,
     evaluations: Mapping[str, Evaluation],
+    fitted: FittedDecision,
     comparison: Comparison | None,
+    *,
     data_name: str,
 ) -> None:
     """Write MODEL_CARD.md.
@@ -25,6 +28,7 @@ def write_card(
         path: File to write.
         manifest: What the bundle says.
         evaluations: Figures on the test split, by precision.
+        fitted: What the decision's thresholds rest on.
         comparison: The gate's figures on the validation split, where there is an INT8 file.
         data_name: Name of the data.
     """
@@ -33,7 +37,7 @@ def write_card(
         _figures(manifest, evaluations, data_name),
         *(_classes(precision, evaluation) for precision, evaluation in list(evaluations.items())[-1:]),
         _gate(comparison),
-        _decision(manifest),
+        _decision(manifest, fitted),
         _limits(manifest),
         _provenance(manifest),
     ]
@@ -100,19 +104,21 @@ def _gate(comparison: Comparison | None) -> str:
     return f"""### INT8 against fp32
 
 On {comparison.scans} validation scans: accuracy {comparison.accuracy_quantised:.2%} against {comparison.accuracy:.2%}
-(McNemar p = {comparison.p_value:.2g}), {comparison.flips} scans from tumour to no tumour, ECE
-{comparison.ece_quantised:.4f} against {comparison.ece:.4f}, largest change of a probability
-{comparison.largest_shift:.3f}. The gate: {verdict}."""
+(McNemar p = {comparison.p_value:.2g}), {comparison.flips} scans from tumour to no tumour, {comparison.to_standard} of
+{comparison.tumours} tumours below the *standard* threshold by INT8 alone, ECE {comparison.ece_quantised:.4f} against
+{comparison.ece:.4f}, largest change of a probability {comparison.largest_shift:.3f}. The gate: {verdict}."""
 
 
-def _decision(manifest: Manifest) -> str:
+def _decision(manifest: Manifest, fitted: FittedDecision) -> str:
     d = manifest.decision
     return f"""## Decision
 
-Logits are divided by {d.temperature:g} (fitted on validation groups). A scan is *prioritised* from a tumour probability
+Logits are divided by {d.temperature:g}. A scan is *prioritised* from a tumour probability
 of {d.operating_point:.1%}, *standard* below {d.standard_below:.1%}, and *cannot be assessed* between the two, when the
 best label stays under {d.min_confidence:.0%} without a likely tumour, or when more than {d.max_color_fraction:.0%} of
-the pixels are coloured."""
+the pixels are coloured.
+
+Temperature and thresholds were fitted on {fitted.describe()}."""
 
 
 def _limits(manifest: Manifest) -> str:

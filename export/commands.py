@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgebrain.errors import EXIT_OK, MissingExtra
 
-NEEDS = ("torch", "onnx", "onnxscript", "safetensors")
+NEEDS = ("torch", "onnx", "onnxscript", "sympy", "safetensors")
 
 
 def run_export(

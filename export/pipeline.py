@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy as np
 import edgebrain
 from edgebrain import bundle as bundles
 from edgebrain.classifier import Classifier
-from edgebrain.decision import DecisionSpec
 from edgebrain.errors import GateFailed, UsageError
 from edgebrain.evaluation.measure import Evaluation
 from edgebrain.evaluation.run import evaluate_samples
@@ -22,12 +20,14 @@ from edgebrain.labelled import NO_TUMOR, Sample
 from edgebrain.phantom import SAMPLES, draw_phantom
 from edgebrain.preprocessing import prepare
 from edgebrain.selftest import Golden, write_golden
+from edgebrain.train.config import SPLITS_FILE
 from edgebrain.train.data import PreparedSet, digest, prepare_samples
 from edgebrain.train.models import TrainedModel, load_model
 from edgebrain.types import Float32, Image8, Precision, Scan
 
 from .card import write_card
-from .operating_point import fit_decision
+from .operating_point import FittedDecision, fit_decision
+from .place import check_output, replacing
 from .quantize import calibration_choice, quantize_cpu
 from .to_onnx import run_onnx, to_onnx
 from .verify import Comparison, Limits, compare
@@ -70,7 +70,7 @@ class ExportRequest:
 class _Decided:
     """What validation fixed: the decision, and how INT8 compares."""
 
-    spec: DecisionSpec
+    fitted: FittedDecision
     comparison: Comparison | None
 
 
@@ -87,13 +87,14 @@ def export_bundle(request: ExportRequest) -> Exported:
     """Make a bundle.
 
     Raises:
-        UsageError: The output folder is something else, or a split has no scans.
+        UsageError: The output folder is something else, a split has no scans, or the splits are not the model's own.
         TrainingError: The model cannot be read.
-        ExportError: The graph cannot be exported or quantised.
+        ExportError: The graph cannot be exported or quantised, or the bundle not written.
         GateFailed: The INT8 file is not as good as the float one, and force was not given.
     """
-    _check_output(request.output)
+    check_output(request.output)
     trained = load_model(request.model)
+    _check_data(request, trained)
     recipe = trained.recipe
     graph = to_onnx(trained.net, recipe.input, _metadata(trained, request.version))
     files = {Precision.FP32: graph}
@@ -104,14 +105,14 @@ def export_bundle(request: ExportRequest) -> Exported:
     labels = recipe.data.labels
     negative = labels.index(NO_TUMOR) if NO_TUMOR in labels else None
     # The file that runs by default decides; the gate then shows that the other one is calibrated alike.
-    spec = fit_decision(logits[Precision.INT8 if request.int8 else Precision.FP32], validation.targets, negative)
+    fitted = fit_decision(logits[Precision.INT8 if request.int8 else Precision.FP32], validation.targets, negative)
     comparison = None
     if request.int8:
         comparison = compare(
             logits[Precision.FP32],
             logits[Precision.INT8],
             validation.targets,
-            temperature=spec.temperature,
+            spec=fitted.spec,
             negative=negative,
             limits=request.limits,
         )
@@ -120,7 +121,16 @@ def export_bundle(request: ExportRequest) -> Exported:
                 f"INT8 is not as good as fp32: {'; '.join(comparison.failures)}.",
                 remedy="Use more calibration scans, or --force to write the bundle with this failure in it.",
             )
-    return _write(request, trained, files, _Decided(spec, comparison))
+    return _write(request, trained, files, _Decided(fitted, comparison))
+
+
+def _check_data(request: ExportRequest, trained: TrainedModel) -> None:
+    # With other splits, scans of validation and test may be ones that the model has learned by heart.
+    if trained.facts.get("data_sha256") != digest(request.samples):
+        raise UsageError(
+            f"The data is not what {request.model} was trained with; no figure on it would mean anything.",
+            remedy=f"Give the splits of the training run: --data {request.model.parent / SPLITS_FILE}",
+        )
 
 
 def _write(
@@ -129,10 +139,7 @@ def _write(
     files: dict[Precision, bytes],
     decided: _Decided,
 ) -> Exported:
-    request.output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{request.output.name}.", dir=request.output.parent))
-    try:
-        folder.chmod(0o755)
+    with replacing(request.output) as folder:
         manifest = _fill(folder, request, trained, files, decided)
         bundles.write_manifest(folder, manifest)
         evaluations = _evaluate(folder, files, request)
@@ -141,11 +148,15 @@ def _write(
             metrics["int8"]["gate"] = decided.comparison.to_dict()
         manifest = bundles.parse_manifest(_with(manifest, metrics), folder)
         bundles.write_manifest(folder, manifest)
-        write_card(folder / "MODEL_CARD.md", manifest, evaluations, decided.comparison, request.data_name)
+        write_card(
+            folder / bundles.CARD,
+            manifest,
+            evaluations,
+            decided.fitted,
+            decided.comparison,
+            data_name=request.data_name,
+        )
         _keep_changelog(request, folder)
-        _put_in_place(folder, request.output)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return Exported(request.output, evaluations, decided.comparison)
 
 
@@ -185,7 +196,7 @@ def _fill(
             cam="cam",
             embedding_size=int(run_onnx(files[Precision.FP32], phantoms[:1])["embedding"].shape[1]),
         ),
-        decision=decided.spec,
+        decision=decided.fitted.spec,
         artifacts=tuple(artifacts),
         golden=bundles.describe_file(folder / "golden.npz"),
         license="Apache-2.0",
@@ -199,6 +210,7 @@ def _fill(
             "training_data_sha256": trained.facts["data_sha256"],
             "data_sha256": digest(request.samples),
             "data": request.data_name,
+            "thresholds": decided.fitted.describe(),
             "gate": _gate_text(decided.comparison),
         },
     )
@@ -225,9 +237,7 @@ def _split(samples: Sequence[Sample], trained: TrainedModel, split: str) -> Prep
     labels = trained.recipe.data.labels
     chosen = [s for s in samples if s.split == split and s.label in labels and not s.copy_of and not s.conflict]
     if not chosen:
-        raise UsageError(
-            f"The data has no {split} split.", remedy="Make splits with 'edgebrain audit DIR --splits FILE.csv'."
-        )
+        raise UsageError(f"The data has no {split} split.", remedy=MAKE_SPLITS)
     return prepare_samples(chosen, labels, trained.recipe.input, None)
 
 
@@ -240,9 +250,7 @@ def _calibration(request: ExportRequest, trained: TrainedModel) -> Image8:
 def _evaluate(folder: Path, files: dict[Precision, bytes], request: ExportRequest) -> dict[str, Evaluation]:
     samples = [s for s in request.samples if s.split == "test" and not s.copy_of]
     if not samples:
-        raise UsageError(
-            "The data has no test split.", remedy="Make splits with 'edgebrain audit DIR --splits FILE.csv'."
-        )
+        raise UsageError("The data has no test split.", remedy=MAKE_SPLITS)
     evaluations = {}
     for precision in files:
         classifier = Classifier.load(folder, precision=precision)
@@ -275,24 +283,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 5)
 
 
-def _check_output(output: Path) -> None:
-    if output.exists() and not (output / bundles.MANIFEST).is_file() and any(output.iterdir()):
-        raise UsageError(f"{output} exists and is no bundle.", remedy="Name another folder with --output.")
-
-
 def _keep_changelog(request: ExportRequest, folder: Path) -> None:
     # The history of a model is written by people; a new export must not lose it.
     earlier = request.output / "CHANGELOG.md"
     if earlier.is_file():
         shutil.copyfile(earlier, folder / "CHANGELOG.md")
-
-
-def _put_in_place(folder: Path, output: Path) -> None:
-    if not output.exists():
-        folder.replace(output)
-        return
-    old = output.with_name(f".{output.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    output.replace(old)
-    folder.replace(output)
-    shutil.rmtree(old)

@@ -19,9 +19,9 @@ ROOMS = {"edgebrain": "edgebrain", "train": "edgebrain.train", "export": "edgebr
 PURE = frozenset({"errors", "types"})
 FIGURES = PURE | {"metrics", "calibration", "intervals"}
 INPUT = PURE | {"imaging", "preprocessing", "readers", "inputs"}
-MODEL = PURE | {"decision", "graphs", "bundle", "engines", "device"}
+MODEL = PURE | {"decision", "graphs", "manifest", "bundle", "engines", "device", "cpus", "limits"}
 CLASSIFYING = INPUT | MODEL | {"explain", "classifier", "pipeline"}
-WRITING = PURE | {"", "results"}
+WRITING = PURE | {"", "files", "outputs", "results"}
 REPORTING = FIGURES | {"evaluation", "report"}
 RUNTIME = (
     CLASSIFYING | WRITING | REPORTING | {"labelled", "phantom", "adapt", "benchmark", "doctor", "selftest", "logs"}
@@ -33,6 +33,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "__main__": frozenset({"cli", "errors"}),
     "errors": frozenset(),
     "types": frozenset(),
+    "cpus": frozenset(),
+    "limits": frozenset(),
     "logs": frozenset({"errors"}),
     "imaging": frozenset({"errors"}),
     "preprocessing": PURE | {"imaging"},
@@ -43,12 +45,15 @@ ALLOWED: dict[str, frozenset[str]] = {
     "calibration": PURE | {"metrics"},
     "intervals": PURE | {"metrics"},
     "graphs": PURE,
-    "bundle": PURE | {"decision", "graphs"},
+    "manifest": PURE | {"decision"},
+    "bundle": PURE | {"graphs", "manifest"},
     "readers": PURE | {"imaging"},
     "inputs": PURE | {"readers"},
-    "labelled": PURE | {"readers"},
+    "files": frozenset({"errors"}),
+    "outputs": frozenset({"errors", "files"}),
+    "labelled": PURE | {"readers", "outputs"},
     "engines": PURE | {"bundle"},
-    "device": PURE | {"bundle", "engines"},
+    "device": PURE | {"bundle", "cpus", "engines", "limits"},
     "classifier": CLASSIFYING,
     "pipeline": CLASSIFYING,
     "results": WRITING,
@@ -60,7 +65,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "selftest": RUNTIME,
     "cli": RUNTIME | {""},
     # Never engines, classifier, cli or export: training knows pictures and figures, not how they are served.
-    "train": FIGURES | {"", "preprocessing", "readers", "imaging", "labelled"},
+    "train": FIGURES | {"", "preprocessing", "readers", "imaging", "labelled", "outputs", "cpus"},
     "export": RUNTIME | {""},
 }
 """What each module or package of ``edgebrain`` may import of ours, imports for type checking included."""

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, ScanError, UnreadableScan, UsageError
+from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, ScanError, UsageError
 from edgebrain.labelled import Sample, read_labelled, write_samples
 from edgebrain.preprocessing import prepare, to_uint8
-from edgebrain.readers import read_path
-from edgebrain.types import InputSpec, Scan
+from edgebrain.readers import read_middle
+from edgebrain.types import InputSpec
 
 from . import audit_facts as facts
 from .audit_facts import Look
@@ -60,8 +60,8 @@ def audit(
 ) -> AuditReport:
     """Audit labelled samples.
 
-    Every file is read and prepared as for training. Of a file with several frames the middle one is compared. Samples
-    that already share a ``group``, a patient for instance, stay together.
+    Every file is read and prepared as for training. Of a file with several frames the middle one is compared, the one
+    that training learns from. Samples that already share a ``group``, a patient for instance, stay together.
 
     Args:
         samples: What to audit.
@@ -208,20 +208,13 @@ def _read(
 def _look(sample: Sample) -> Look | Unreadable:
     spec = InputSpec()
     try:
-        scan = _middle_frame(sample.path)
+        scan = read_middle(sample.path)
         prepare(scan, spec)  # what training could not use is found here
         image = to_uint8(scan.pixels, spec, scan.source)[0]
     except ScanError as error:
         return Unreadable(sample.path, error.code, str(error))
     height, width = image.shape
     return Look(scan.sha256, width, height, scan.format, float(image.mean()), thumbnail(image))
-
-
-def _middle_frame(path: str) -> Scan:
-    for scan in read_path(path):
-        if scan.frame >= scan.frames // 2:
-            return scan
-    raise UnreadableScan(f"{path}: the file has no frames.")
 
 
 def _find_sets(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from edgebrain.errors import UsageError, printable
+from edgebrain.errors import printable
 from edgebrain.labelled import Sample
+from edgebrain.outputs import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,16 +176,10 @@ def write_json(path: Path, report: AuditReport) -> None:
     """Write the report as a JSON file, all of it or nothing.
 
     Raises:
+        EdgebrainError: The disk is full or fails.
         UsageError: The file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(to_json(report), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, to_json(report).encode())
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from edgebrain.errors import ScanError, TrainingError
 from edgebrain.labelled import Sample
 from edgebrain.preprocessing import prepare
-from edgebrain.readers import read_path
+from edgebrain.readers import read_middle
 from edgebrain.types import Image8, InputSpec
 
 from .augment import augment
@@ -75,7 +75,7 @@ def prepare_samples(samples: Sequence[Sample], labels: Sequence[str], spec: Inpu
     """Read and prepare samples.
 
     Args:
-        samples: What to read.
+        samples: What to read; of a file with several frames the middle one.
         labels: Output labels in order.
         spec: The model's input.
         side: Canvas side in pixels for augmentation, or None for the input size itself.
@@ -87,7 +87,7 @@ def prepare_samples(samples: Sequence[Sample], labels: Sequence[str], spec: Inpu
 
     def read(sample: Sample) -> Image8 | str:
         try:
-            image: Image8 = prepare(next(iter(read_path(sample.path))), canvas).image[0]
+            image: Image8 = prepare(read_middle(sample.path), canvas).image[0]
         except ScanError as error:
             return str(error)
         return image
@@ -107,7 +107,15 @@ def prepare_samples(samples: Sequence[Sample], labels: Sequence[str], spec: Inpu
 
 
 def digest(samples: Sequence[Sample]) -> str:
-    """SHA-256 over path, label and split of every sample, in order: names the data a model was made from."""
+    """Name the data that a model was made from.
+
+    Args:
+        samples: Labelled scans; their order counts.
+
+    Returns:
+        SHA-256, in hex, over one line a sample: source, file name without its folders, label and split. Where the files
+        lie, their pixels, groups, copies and conflicts are not in it: splits that differ in nothing else are one data.
+    """
     sha = hashlib.sha256()
     for s in samples:
         sha.update(

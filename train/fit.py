@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 import warnings
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import edgebrain
+from edgebrain.cpus import usable_cpus
 from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import Sample, write_samples
 
@@ -65,7 +65,7 @@ def fit(
         samples: Labelled scans with their split: train, val, and test where there is one.
         folder: Run folder; must be new or empty unless resuming.
         resume: Go on from the folder's last checkpoint; on a CPU the result equals that of an uninterrupted run.
-        threads: Threads of the tensor library; all allowed CPUs if None.
+        threads: Threads of the tensor library; the CPUs that this process may use if None.
         callbacks: Further Lightning callbacks.
 
     Returns:
@@ -77,7 +77,7 @@ def fit(
         KeyboardInterrupt: The user stopped it; ``resume`` goes on.
     """
     check_folder(folder, recipe, samples, resume=resume)
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or usable_cpus())
     lightning.seed_everything(recipe.seed, verbose=False)
     # All splits are read first, so that a bad one does not cost the hours of training before it.
     splits = ("train", "val", *(["test"] if any(s.split == "test" for s in samples) else []))

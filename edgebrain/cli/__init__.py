@@ -10,13 +10,14 @@ import sys
 from collections.abc import Sequence
 
 from edgebrain.cli import quick
-from edgebrain.cli.exits import guarded
+from edgebrain.cli.exits import guarded, heed_signals
 
 __all__ = ["main", "run"]
 
 
 def main() -> None:
     """Run the command line and leave the process with the right exit code."""
+    heed_signals()
     code = run(sys.argv[1:])
     # The interpreter ends by looking several times for cycles among the objects of numpy, OpenCV and ONNX Runtime. That
     # takes a fifth of a whole start; everything of ours is closed, and the rest goes with the process.

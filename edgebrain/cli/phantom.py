@@ -19,20 +19,26 @@ def phantom(
       edgebrain phantom samples/ && edgebrain classify samples/
     """
     from edgebrain.errors import UsageError
+
+    for index in range(count):
+        try:
+            path = _draw(folder, index)
+        except OSError as error:
+            raise UsageError(f"Cannot draw into {folder}: {error.strerror}.", remedy="Name another folder.") from error
+        typer.echo(path)
+    return 0
+
+
+def _draw(folder: Path, index: int) -> Path:
     from edgebrain.imaging import cv2
     from edgebrain.phantom import LESIONS, SAMPLES, PhantomSpec, draw_phantom, sample_name
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for index in range(count):
-            more = PhantomSpec(seed=index, lesion=LESIONS[index % len(LESIONS)], t2_like=index % 2 == 0)
-            spec = SAMPLES[index] if index < len(SAMPLES) else more
-            _, data = cv2.imencode(".png", draw_phantom(spec))
-            path = folder / sample_name(spec)
-            temporary = path.with_name(f".{path.name}")
-            temporary.write_bytes(data.tobytes())
-            temporary.replace(path)
-            typer.echo(path)
-    except OSError as error:
-        raise UsageError(f"Cannot draw into {folder}: {error.strerror}.", remedy="Name another folder.") from error
-    return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    more = PhantomSpec(seed=index, lesion=LESIONS[index % len(LESIONS)], t2_like=index % 2 == 0)
+    spec = SAMPLES[index] if index < len(SAMPLES) else more
+    _, data = cv2.imencode(".png", draw_phantom(spec))
+    path = folder / sample_name(spec)
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_bytes(data.tobytes())
+    temporary.replace(path)
+    return path

@@ -37,12 +37,14 @@ class Shown(Generic[T]):
 
 
 @contextmanager
-def progress(items: Iterable[T], what: str) -> Iterator[Shown[T]]:
+def progress(items: Iterable[T], what: str, *, endless: bool = False) -> Iterator[Shown[T]]:
     """Show a bar while items are worked on.
 
     Args:
         items: What will be worked on. On a terminal it is listed first, so that the bar has a total.
         what: One word beside the bar.
+        endless: Items come as somebody else makes them, and nobody knows how many: they are not listed first, and the
+            bar has no total.
     """
     if not sys.stderr.isatty():
         yield Shown(items, None, None)
@@ -50,7 +52,8 @@ def progress(items: Iterable[T], what: str) -> Iterator[Shown[T]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    listed = list(items)
+    listed = None if endless else list(items)
+    total = None if listed is None else len(listed)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield Shown(listed, bar, bar.add_task(what, total=len(listed)))
+        yield Shown(items if listed is None else listed, bar, bar.add_task(what, total=total))

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgebrain.limits import MAX_BATCH_SIZE, MAX_THREADS
+
 if TYPE_CHECKING:
     from edgebrain.cli.run_classify import ClassifyRequest
 
@@ -38,7 +40,7 @@ _VALUES = {
     "--sort": "sort",
 }
 _CHOICES = {"output_format": {"table", "json", "jsonl", "csv"}, "sort": {"triage"}}
-_LARGEST = {"threads": 1 << 16, "batch_size": 1024}
+_LARGEST = {"threads": MAX_THREADS, "batch_size": MAX_BATCH_SIZE}
 """Whole numbers from 1 up to these; typer judges what is above."""
 
 

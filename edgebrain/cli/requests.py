@@ -28,5 +28,6 @@ class ModelRequest:
             engine=self.engine,
             precision=self.precision,
             threads=self.threads,
-            device_name=self.device,
+            device=self.device,
+            throughput=True,
         )

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from edgebrain import inputs
 from edgebrain.cli.progress import progress
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from edgebrain.classifier import Classifier
     from edgebrain.cli.requests import ModelRequest
     from edgebrain.types import Prediction
+
+
+_LIST = "-"
+_STANDARD_OUTPUT = Path("-")
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,11 @@ def run_classify(request: ClassifyRequest) -> int:
         EdgebrainError: The request, the model or the output cannot be used.
     """
     _check(request)
+    output = None if request.output == _STANDARD_OUTPUT else request.output
     with closing(request.model.load()) as classifier:
         writer = open_writer(
             request.output_format,
-            request.output,
+            output,
             resume=request.resume,
             overwrite=request.overwrite,
             sort=request.sort,
@@ -71,6 +76,8 @@ def run_classify(request: ClassifyRequest) -> int:
 
 
 def _check(request: ClassifyRequest) -> None:
+    if request.paths.count(_LIST) > 1:
+        raise UsageError("Standard input can be read only once.", remedy="Name - once among the paths.")
     if request.watch is not None:
         if request.paths:
             raise UsageError("--watch takes no further paths.", remedy="Give either paths or --watch DIR.")
@@ -88,24 +95,35 @@ def _predictions(
     if resumed is not None:
         resumed.check_model(classifier.model)
     if request.watch is not None:
-        for ready in inputs.watch(request.watch, recursive=request.recursive):
-            yield from _run(request, classifier, ready, resumed)
+        for look in inputs.watch(request.watch, recursive=request.recursive):
+            # Earlier rows speak of files that were there before; what arrives under an old name is another scan.
+            ready = [*_remaining(look.there, resumed), *look.arrived]
+            yield from run_pipeline(classifier, ready, batch_size=request.batch_size)
         return
-    names: Iterable[str] = inputs.from_stream(sys.stdin.buffer) if request.paths == ("-",) else request.paths
-    items = inputs.expand(names, recursive=request.recursive)
-    with progress(items, "classifying") as shown:
-        yield from shown.count(_run(request, classifier, shown.items, resumed))
+    items = _remaining(inputs.expand(_names(request.paths), recursive=request.recursive), resumed)
+    with progress(items, "classifying", endless=_LIST in request.paths) as shown:
+        yield from shown.count(run_pipeline(classifier, shown.items, batch_size=request.batch_size))
 
 
-def _run(
-    request: ClassifyRequest, classifier: Classifier, items: Iterable[inputs.Item], resumed: Resume | None
-) -> Iterator[Prediction]:
-    if resumed is not None and resumed.count:
-        items = _remaining(items, resumed)
-    yield from run_pipeline(classifier, items, batch_size=request.batch_size)
+def _names(paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        if path == _LIST:
+            yield from _listed()
+        else:
+            yield path
 
 
-def _remaining(items: Iterable[inputs.Item], resumed: Resume) -> Iterator[inputs.Item]:
+def _listed() -> Iterator[str]:
+    listed: TextIO | None = sys.stdin  # None where the process was started without one
+    if listed is None:
+        raise UsageError("Standard input is closed.", remedy=f"Name paths, or pipe a list of them into '{_LIST}'.")
+    return inputs.from_stream(listed.buffer)
+
+
+def _remaining(items: Iterable[inputs.Item], resumed: Resume | None) -> Iterator[inputs.Item]:
+    if resumed is None or not resumed.count:
+        yield from items
+        return
     # One at a time: the earlier rows know paths only, and each item must come out as what it was.
     current: list[inputs.Item] = []
 

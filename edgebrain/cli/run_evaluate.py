@@ -35,12 +35,17 @@ def run_evaluate(
         EXIT_OK, or EXIT_SOME_FAILED when a scan could not be used.
 
     Raises:
-        EdgebrainError: The data, the model or the report folder cannot be used.
+        EdgebrainError: The data, the model or the report folder cannot be used, or matplotlib is missing for a report;
+            all of them are tried before the first scan.
     """
     with closing(model.load()) as classifier:
         samples = read_labelled(data, split=split, labels=classifier.bundle.manifest.labels)
         if unique:
             samples = [sample for sample in samples if not sample.copy_of]
+        if report is not None:
+            from edgebrain.report.write import check_report
+
+            check_report(report)  # not after an hour of scans
         with progress(samples, "evaluating") as shown:
             evaluation = evaluate_samples(
                 classifier, samples, batch_size=batch_size, follow=shown.count, complain=_complain

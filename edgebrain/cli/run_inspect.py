@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from edgebrain import bundle as bundles
 from edgebrain.device import Request
 from edgebrain.doctor import Diagnosis, Trial, diagnose
-from edgebrain.errors import EXIT_INVALID, EXIT_OK, InvalidManifest
+from edgebrain.errors import EXIT_INVALID, EXIT_OK, printable
 from edgebrain.types import Precision
 
 if TYPE_CHECKING:
     from edgebrain.cli.requests import ModelRequest
+
+
+_MIN_WIDTH = 60
+"""Columns. In less, tables show nothing but dots; lines that a narrow terminal breaks can still be read."""
 
 
 def print_models() -> int:
@@ -27,8 +32,8 @@ def print_models() -> int:
         manifest = bundles.open_bundle(name).manifest
         files = ", ".join(f"{a.precision.value} {a.bytes / 1e6:.1f} MB" for a in manifest.artifacts)
         size = f"{manifest.input.width}x{manifest.input.height}"
-        table.add_row(manifest.id, manifest.version, ", ".join(manifest.labels), size, files)
-    Console().print(table)
+        table.add_row(*_plain(manifest.id, manifest.version, ", ".join(manifest.labels), size, files))
+    _console().print(table)
     return EXIT_OK
 
 
@@ -54,15 +59,11 @@ def verify_model(model: str) -> int:
 
 def print_card(model: str) -> int:
     """Print a bundle's model card."""
-    path = bundles.open_bundle(model).folder / "MODEL_CARD.md"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InvalidManifest(f"{path} cannot be read: {error.strerror}.") from error
+    text = bundles.open_bundle(model).read_card()
     if sys.stdout.isatty():
         from rich.markdown import Markdown
 
-        Console().print(Markdown(text))
+        _console().print(Markdown(text))
     else:
         sys.stdout.write(text)
     return EXIT_OK
@@ -83,35 +84,45 @@ def run_doctor(request: ModelRequest, *, as_json: bool) -> int:
 def _print_diagnosis(diagnosis: Diagnosis) -> None:
     facts = diagnosis.facts
     machine = Table.grid(padding=(0, 2))
-    machine.add_row("machine", " ".join(filter(None, (facts.board, facts.cpu, facts.machine))))
-    machine.add_row("CPUs", f"{facts.cpus} usable by this process")
-    machine.add_row("INT8", ", ".join(sorted(facts.int8_flags)) or "no VNNI or dot-product instructions")
-    machine.add_row("memory", f"{facts.memory_bytes / 2**30:.1f} GiB" if facts.memory_bytes else "unknown")
     libraries = ", ".join(f"{name} {version}" for name, version in diagnosis.libraries.items())
-    machine.add_row("software", f"Python {diagnosis.python}, {libraries}")
-    for name, state in diagnosis.engines.items():
-        machine.add_row("engine", f"{name}: {state}")
-    for reason in diagnosis.choice.reasons:
-        machine.add_row("choice", reason)
-    for reason in diagnosis.choice.rejected:
-        machine.add_row("not taken", reason)
+    rows = [
+        ("machine", " ".join(filter(None, (facts.board, facts.cpu, facts.machine)))),
+        ("CPUs", f"{facts.cpus} usable by this process"),
+        ("INT8", ", ".join(sorted(facts.int8_flags)) or "no VNNI or dot-product instructions"),
+        ("memory", f"{facts.memory_bytes / 2**30:.1f} GiB" if facts.memory_bytes else "unknown"),
+        ("software", f"Python {diagnosis.python}, {libraries}"),
+        *(("engine", f"{name}: {state}") for name, state in diagnosis.engines.items()),
+        *(("choice", reason) for reason in diagnosis.choice.reasons),
+        *(("not taken", reason) for reason in diagnosis.choice.rejected),
+    ]
+    for row in rows:
+        machine.add_row(*_plain(*row))
     files = Table("file", "provider", "self-test", "largest difference of a probability", box=None, pad_edge=False)
     for trial in diagnosis.trials:
-        files.add_row(*_trial_row(trial))
-    console = Console(highlight=False)
+        files.add_row(*_plain(*_trial_row(trial)))
+    console = _console()
     console.print(machine)
     console.print()
     console.print(files)
-    if not diagnosis.healthy:
-        console.print(
-            "The chosen file does not compute what its maker computed: use --precision fp32.", style="bold red"
-        )
+    if diagnosis.advice is not None:
+        console.print(Text(printable(diagnosis.advice), style="bold red"))
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    console.width = max(console.width, _MIN_WIDTH)
+    return console
+
+
+def _plain(*cells: str) -> tuple[Text, ...]:
+    # Names come from a bundle: `model[red].onnx` is a name, not markup.
+    return tuple(Text(printable(cell)) for cell in cells)
 
 
 def _trial_row(trial: Trial) -> tuple[str, str, str, str]:
     name = f"{trial.file}{' (chosen)' if trial.chosen else ''}"
     provider = trial.engine.provider if trial.engine else "-"
     if trial.test is None:
-        return name, provider, f"not run: {trial.problem}", "-"
+        return name, provider, f"not tested: {trial.problem}", "-"
     verdict = "passed" if trial.test.passed else "FAILED"
     return name, provider, verdict, f"{trial.test.worst:.2g} ({trial.test.tolerance:g} allowed)"

@@ -8,6 +8,7 @@ import typer
 
 from edgebrain.cli.requests import ModelRequest
 from edgebrain.errors import UsageError
+from edgebrain.limits import MAX_BATCH_SIZE, MAX_THREADS
 
 __all__ = ["BatchSize", "Device", "EngineName", "Model", "ModelRequest", "PrecisionName", "Threads", "usage"]
 
@@ -16,9 +17,12 @@ EngineName = Annotated[str | None, typer.Option("--engine", help="Engine; the be
 PrecisionName = Annotated[str | None, typer.Option("--precision", help="fp32 or int8; the best one here if not given.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, or what the engine has.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads; all that this process may use if not given.")
+    int | None,
+    typer.Option("--threads", min=1, max=MAX_THREADS, help="CPU threads; all that this process may use if not given."),
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=1024, help="Scans that the engine gets at a time.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", min=1, max=MAX_BATCH_SIZE, help="Scans that the engine gets at a time.")
+]
 
 
 def usage(message: str, remedy: str) -> UsageError:

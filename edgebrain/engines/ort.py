@@ -89,8 +89,8 @@ def _session_options(onnxruntime: Any, options: EngineOptions) -> Any:
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = _FATAL
-    # The arena keeps the high-water mark of every batch size it has seen; without it memory stays flat, and the network
-    # is small enough that allocation does not show in its time.
-    settings.enable_cpu_mem_arena = False
+    # Batches that run side by side share the arena. Without it each leaves its buffers behind in the heap of its
+    # own thread: 150 MB instead of 124 for two batches of four.
+    settings.enable_cpu_mem_arena = True
     settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spin else "0")
     return settings

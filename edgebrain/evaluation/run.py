@@ -9,7 +9,9 @@ import numpy as np
 
 from edgebrain.errors import UsageError
 from edgebrain.evaluation.measure import Evaluation, evaluate_arrays
+from edgebrain.inputs import Middle
 from edgebrain.labelled import Sample
+from edgebrain.pipeline import run_pipeline
 
 if TYPE_CHECKING:
     from edgebrain.classifier import Classifier
@@ -30,7 +32,8 @@ def evaluate_samples(
 
     Args:
         classifier: What is measured.
-        samples: Labelled files; the first frame of each counts. Intervals count groups where every sample has one.
+        samples: Labelled files; of several frames the middle one counts, as in training. Intervals count groups where
+            every sample has one.
         batch_size: Scans that the engine gets at a time.
         follow: Watches the records go by, for a progress bar.
         complain: Takes the message of each scan that could not be used.
@@ -41,9 +44,8 @@ def evaluate_samples(
     manifest = classifier.bundle.manifest
     answered: list[tuple[Sample, Prediction]] = []
     failed = 0
-    predictions = follow(classifier.classify_many((s.path for s in samples), batch_size=batch_size))
-    firsts = (prediction for prediction in predictions if prediction.frame == 0)
-    for sample, prediction in zip(samples, firsts, strict=True):
+    predictions = follow(run_pipeline(classifier, (Middle(s.path) for s in samples), batch_size=batch_size))
+    for sample, prediction in zip(samples, predictions, strict=True):
         if prediction.status == "ok":
             answered.append((sample, prediction))
         else:

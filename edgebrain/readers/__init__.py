@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Reader = Callable[[bytes, str, str, str, Limits], Iterator[Scan]]
 
-__all__ = ["SUFFIXES", "Limits", "from_array", "load", "read", "read_path", "sniff"]
+__all__ = ["SUFFIXES", "Limits", "from_array", "load", "middle", "read", "read_middle", "read_path", "sniff"]
 
 NO_COLOR_DTYPES = frozenset({"int64", "uint64"})  # more digits than the weighing of colours keeps
 GREY_DTYPES = NO_COLOR_DTYPES | {"int8", "uint8", "int16", "uint16", "int32", "uint32", "float16", "float32", "float64"}
@@ -73,6 +73,27 @@ def read_path(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> 
         ScanError: As ``load`` and ``read``.
     """
     yield from read(load(path, limits), os.fspath(path), limits)
+
+
+def middle(frames: int) -> int:
+    """Index of the frame that speaks for a labelled file of so many frames; the ends of a volume show little."""
+    return frames // 2
+
+
+def read_middle(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Scan:
+    """Decode the middle frame of a file: the one that audit, training and evaluation look at.
+
+    Args:
+        path: Becomes the scan's ``source``, exactly as given.
+        limits: What the file may cost.
+
+    Raises:
+        ScanError: As ``load`` and ``read``.
+    """
+    for scan in read_path(path, limits):
+        if scan.frame == middle(scan.frames):
+            return scan
+    raise UnreadableScan(f"{os.fspath(path)}: the file has no frames.")
 
 
 def from_array(array: Any, source: str = "<array>") -> Scan:

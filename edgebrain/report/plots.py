@@ -81,14 +81,28 @@ def draw(evaluation: Evaluation) -> list[Plot]:
     ]
 
 
-def _figure() -> Any:
+def check() -> None:
+    """Say whether plots can be drawn.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    _matplotlib()
+
+
+def _matplotlib() -> tuple[Any, Any]:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtra("Reports", extra="report", module="matplotlib") from error
-    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    return Figure, FigureCanvasAgg
+
+
+def _figure() -> Any:
+    figure_class, canvas_class = _matplotlib()
+    figure = figure_class(figsize=_SIZE, dpi=_DPI, layout="constrained", facecolor="white")
+    canvas_class(figure)
     return figure
 
 

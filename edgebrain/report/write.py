@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edgebrain.errors import UsageError, printable
 from edgebrain.report.tables import DISCLAIMER, grids, subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from rich.console import Console, RenderableType
@@ -97,6 +98,23 @@ def print_summary(evaluation: Evaluation, console: Console) -> None:
         console.print(part)
 
 
+def check_report(folder: Path) -> None:
+    """Say whether a report can be drawn and written, before the long work of which it tells; makes the folder.
+
+    Args:
+        folder: Where it will be written to.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+        UsageError: The folder cannot be written to.
+    """
+    from edgebrain.report.plots import check
+
+    check()
+    with _partial(folder) as partial:
+        partial.touch()
+
+
 def write_report(evaluation: Evaluation, folder: Path, *, title: str, command: str) -> Path:
     """Write ``report.html``, ``evaluation.json`` and the plots as PNG files.
 
@@ -128,15 +146,22 @@ def write_report(evaluation: Evaluation, folder: Path, *, title: str, command: s
 
 
 def _write(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    with _partial(folder) as partial:
+        for name, content in files:
+            partial.write_bytes(content)
+            partial.replace(folder / name)
+
+
+@contextmanager
+def _partial(folder: Path) -> Iterator[Path]:
+    """Makes the folder; gives a hidden name in it, which is free again at the end."""
+    partial = folder / f".edgebrain-{secrets.token_hex(6)}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files:
-            partial = folder / f".edgebrain-{secrets.token_hex(6)}.partial"
-            try:
-                partial.write_bytes(content)
-                partial.replace(folder / name)
-            finally:
-                partial.unlink(missing_ok=True)
+        try:
+            yield partial
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(
             f"The report cannot be written to {folder}: {error.strerror or error}.",

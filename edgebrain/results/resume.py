@@ -13,6 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast
 
 from edgebrain.errors import UsageError
+from edgebrain.files import claim
 from edgebrain.results import csv_rows
 from edgebrain.results.records import from_json
 from edgebrain.types import ModelRef, Triage
@@ -206,26 +207,6 @@ def read_rows(file: BinaryIO, row_format: RowFormat, path: Path) -> Iterator[tup
             raise _not_ours(path, row_format, f"row {number}: {exc.message}") from exc
         yield start, raw, row
         start += len(raw)
-
-
-def claim(descriptor: int, path: Path) -> None:
-    """Lock an open file for this run, until it is closed; two runs that write to one file would spoil it.
-
-    Raises:
-        UsageError: Another run holds it.
-    """
-    try:
-        import fcntl  # POSIX only; elsewhere there is no such lock to take
-    except ImportError:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        raise UsageError(
-            f"Another run is writing to {path}.", remedy="Wait for it to end, or name another file with --output."
-        ) from exc
-    except OSError:
-        return  # some network file systems have no locks; going on without is what happened before there was one
 
 
 def _next_row(file: BinaryIO, *, quoted: bool) -> bytes:

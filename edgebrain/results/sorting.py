@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from edgebrain.errors import EdgebrainError
-from edgebrain.results.outputs import KEPT, WholeFile
+from edgebrain.outputs import KEPT, WholeFile
 from edgebrain.results.records import reading_order
 from edgebrain.results.resume import read_rows
 
@@ -75,13 +75,13 @@ class _Index:
 def sort_file(path: Path, row_format: RowFormat) -> None:
     """Put the rows of a JSONL or CSV file of ours in the order of `records.reading_order`.
 
-    The sorted file takes the place of the other when it is complete.
+    The sorted file takes the place of the other when it is complete. The caller holds the lock of the file, if any.
 
     Raises:
         EdgebrainError: There is no room for it; the rows stay as they are.
         UsageError: The file is not ours.
     """
-    sorted_file = WholeFile(path, remedy=KEPT)
+    sorted_file = WholeFile(path, remedy=KEPT, ours=True)
     try:
         with path.open("rb") as file:
             index = _Index()

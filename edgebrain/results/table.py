@@ -22,7 +22,7 @@ from edgebrain.types import Triage
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edgebrain.results.outputs import Output
+    from edgebrain.outputs import Output
     from edgebrain.results.resume import Resume
     from edgebrain.types import Prediction
 

@@ -8,16 +8,16 @@ for a table, and for 24 bytes a record where sorting was asked for.
 
 from __future__ import annotations
 
-import stat
 import sys
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TextIO, cast
 
 from edgebrain import __version__
 from edgebrain.errors import UsageError
+from edgebrain.files import kind_of
+from edgebrain.outputs import GrowingFile, Stream, WholeFile, open_stream
 from edgebrain.results import csv_rows
-from edgebrain.results.outputs import GrowingFile, Stream, WholeFile
 from edgebrain.results.records import reading_order, to_json
 from edgebrain.results.resume import Resume
 from edgebrain.results.sorting import Spool, sort_file
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edgebrain.results.outputs import Output
+    from edgebrain.outputs import Output
     from edgebrain.results.resume import RowFormat
     from edgebrain.types import Prediction
 
@@ -125,14 +125,12 @@ class _RowWriter(ClosingWriter):
         *,
         resumed: Resume | None = None,
         spool: Spool | None = None,
-        finish: Callable[[], None] | None = None,
     ) -> None:
         self.resumed = resumed
         self._layout = layout
         self._output = output
         self._spool = spool
         self._begun = resumed is not None and resumed.size > 0
-        self._finish = finish
 
     def write(self, prediction: Prediction) -> None:
         """Take one record."""
@@ -160,8 +158,6 @@ class _RowWriter(ClosingWriter):
         except BaseException:
             self._output.abort()
             raise
-        if self._finish is not None:
-            self._finish()
 
     def _abort(self) -> None:
         try:
@@ -203,7 +199,7 @@ def open_writer(
             it cannot be written; it is not one that can be continued. Nothing was touched then.
     """
     _check_options(result_format, output, resume=bool(resume), overwrite=overwrite, labels=labels)
-    kind = "stream" if output is None else _kind(output)
+    kind = "stream" if output is None else kind_of(output)
     if kind == "full" and not resume and not overwrite:
         raise UsageError(
             f"{output} exists already.",
@@ -225,9 +221,11 @@ def open_writer(
         layout = _row_layout(row_format, labels, shown=stream.is_terminal)
         return _RowWriter(layout, stream, spool=Spool(None) if sort else None)
     resumed = _resumed(resume, output, row_format, labels)
-    file = GrowingFile(output, replace=kind == "full" and overwrite)
+    replace = kind == "full" and overwrite
+    seen = None if replace else resumed.size if resumed is not None else 0
     finish = partial(sort_file, output, row_format) if sort else None
-    return _RowWriter(_row_layout(row_format, labels), file, resumed=resumed, finish=finish)
+    file = GrowingFile(output, replace=replace, size=seen, finish=finish)
+    return _RowWriter(_row_layout(row_format, labels), file, resumed=resumed)
 
 
 def _check_options(
@@ -243,31 +241,16 @@ def _check_options(
         raise UsageError("CSV has one column per label and needs to know the labels of the model.")
 
 
-def _kind(path: Path) -> Literal["new", "full", "stream"]:
-    """Look at what is there; a device, a pipe or ``/dev/stdout`` is written to like standard output, never replaced."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return "new"
-    except OSError as exc:
-        raise UsageError(f"Cannot write to {path}: {exc.strerror}.", remedy="Name another file with --output.") from exc
-    if stat.S_ISDIR(found.st_mode):
-        raise UsageError(f"{path} is a folder.", remedy="Name a file in it with --output.")
-    if not stat.S_ISREG(found.st_mode):
-        return "stream"
-    return "full" if found.st_size else "new"
-
-
 def _stream(output: Path | None, stdout: BinaryIO | None) -> Stream:
-    if output is None:
-        sys.stdout.flush()  # what was printed before comes first
-        return Stream(sys.stdout.buffer if stdout is None else stdout, "standard output")
-    try:
-        return Stream(output.open("wb", buffering=0), str(output), owned=True)
-    except OSError as exc:
-        raise UsageError(
-            f"Cannot write to {output}: {exc.strerror}.", remedy="Name another file with --output."
-        ) from exc
+    if output is not None:
+        return open_stream(output)
+    if stdout is not None:
+        return Stream(stdout, "standard output")
+    printed: TextIO | None = sys.stdout  # None where the process was started without one
+    if printed is None or not printed.writable():
+        raise UsageError("Standard output is closed.", remedy="Name a file with --output.")
+    printed.flush()  # what was printed before comes first
+    return Stream(printed.buffer, "standard output")
 
 
 def _whole(output: Path | None, kind: str, stdout: BinaryIO | None) -> Output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ torch = pytest.importorskip("torch", reason="the extra 'export' brings torch")
 from edgebrain.labelled import Sample  # noqa: E402 - after the skip
 from edgebrain.phantom import PhantomSpec, draw_phantom  # noqa: E402
 from edgebrain.train.config import EdgeConfig, Recipe  # noqa: E402
+from edgebrain.train.data import digest  # noqa: E402
 from edgebrain.train.models import TrainedModel, build, load_model, save_model  # noqa: E402
 from edgebrain.types import InputSpec  # noqa: E402
 
@@ -20,7 +22,7 @@ COUNTS = {"train": 6, "val": 3, "test": 3}
 
 
 @pytest.fixture(scope="session")
-def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_model(tmp_path_factory: pytest.TempPathFactory, samples: list[Sample]) -> Path:
     """A saved network that was never trained, but has every part of a trained one, batch statistics included."""
     recipe = Recipe(
         name="small",
@@ -41,9 +43,26 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         net.train()
         net(torch.randint(0, 256, (32, 1, 64, 64), dtype=torch.uint8))
     path = tmp_path_factory.mktemp("run") / "model.safetensors"
-    facts = {"parameters": sum(p.numel() for p in net.parameters()), "code_version": "0", "data_sha256": "0" * 64}
+    facts = {
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "code_version": "0",
+        "data_sha256": digest(samples),
+    }
     save_model(path, net.state_dict(), recipe, facts)
     return path
+
+
+@pytest.fixture
+def model_of(trained: TrainedModel, tmp_path: Path) -> Callable[[Sequence[Sample]], Path]:
+    """Saves the small model as one that was trained with other samples."""
+
+    def save(chosen: Sequence[Sample]) -> Path:
+        path = tmp_path / "run" / "model.safetensors"
+        path.parent.mkdir()
+        save_model(path, trained.net.state_dict(), trained.recipe, {**trained.facts, "data_sha256": digest(chosen)})
+        return path
+
+    return save
 
 
 @pytest.fixture(scope="session")

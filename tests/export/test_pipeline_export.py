@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +16,15 @@ pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
 import edgebrain
 from edgebrain.bundle import open_bundle
 from edgebrain.cli.app import run
-from edgebrain.errors import GateFailed, TrainingError, UsageError
+from edgebrain.errors import ExportError, GateFailed, TrainingError, UsageError
 from edgebrain.export.pipeline import ExportRequest, export_bundle
+from edgebrain.export.place import check_output, replacing
 from edgebrain.export.verify import Limits
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.selftest import self_test
 
 NEVER = Limits(accuracy_drop=-1.0)
-ANYTHING = Limits(1.0, 1.0, 1.0)
+ANYTHING = Limits(1.0, 1.0, 1.0, 1.0)
 
 
 def request(model: Path, output: Path, samples: list[Sample], limits: Limits = ANYTHING) -> ExportRequest:
@@ -54,6 +58,11 @@ def test_card_names_figures_and_command(exported: Path) -> None:
     assert "Not a medical device" in card
     assert "edgebrain evaluate" in card
     assert "1.2.3" in card
+    assert "fitted on 9 validation scans with a tumour and 3 without" in card
+    assert "of\n9 tumours below the *standard* threshold" in card
+    manifest = open_bundle(exported).manifest
+    assert manifest.provenance["thresholds"] in card
+    assert manifest.metrics["int8"]["gate"]["tumours"] == 9
 
 
 def test_exports_are_repeatable(exported: Path, small_model: Path, samples: list[Sample], tmp_path: Path) -> None:
@@ -88,12 +97,84 @@ def test_folder_of_something_else_is_refused(small_model: Path, samples: list[Sa
         export_bundle(request(small_model, tmp_path, samples))
 
 
-def test_missing_split_and_bad_model_are_one_error(small_model: Path, samples: list[Sample], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="val"):
-        export_bundle(request(small_model, tmp_path / "b", [s for s in samples if s.split != "val"]))
+def test_missing_split_and_bad_model_are_one_error(
+    model_of: Callable[[Sequence[Sample]], Path], samples: list[Sample], tmp_path: Path
+) -> None:
+    rest = [s for s in samples if s.split != "val"]
+    with pytest.raises(UsageError, match="no val split"):
+        export_bundle(request(model_of(rest), tmp_path / "b", rest))
     (tmp_path / "model.safetensors").write_bytes(b"not a model")
     with pytest.raises(TrainingError, match="cannot be read"):
         export_bundle(request(tmp_path / "model.safetensors", tmp_path / "b", samples))
+
+
+def test_splits_of_another_training_are_refused(small_model: Path, samples: list[Sample], tmp_path: Path) -> None:
+    swapped = [replace(s, split={"train": "test", "test": "train"}.get(s.split or "", s.split)) for s in samples]
+    with pytest.raises(UsageError, match=r"not what .* was trained with.*splits\.csv"):
+        export_bundle(request(small_model, tmp_path / "b", swapped))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("output", ["file", "file/bundle", "file/deeper/bundle", "dangling"])
+def test_output_that_cannot_be_a_folder_is_one_error(
+    small_model: Path, samples: list[Sample], tmp_path: Path, output: str
+) -> None:
+    (tmp_path / "file").write_text("precious", encoding="utf-8")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(UsageError, match="folder"):
+        export_bundle(request(small_model, tmp_path / output, samples))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dangling", "file"]
+
+
+def test_new_and_nested_outputs_are_fine(tmp_path: Path) -> None:
+    for output in (tmp_path, tmp_path / "new", tmp_path / "a" / "b"):
+        check_output(output)
+    with replacing(tmp_path / "a" / "b") as folder:
+        (folder / "new").touch()
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["b"]
+    assert (tmp_path / "a" / "b" / "new").is_file()
+
+
+@pytest.mark.parametrize("rescued", [True, False])
+def test_a_failed_replacement_never_loses_the_earlier_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rescued: bool
+) -> None:
+    output = tmp_path / "bundle"
+    output.mkdir()
+    (output / "earlier").touch()
+    (tmp_path / ".bundle.old").mkdir()  # somebody's own
+    rename, calls = Path.replace, []
+
+    def fail(source: Path, target: Path) -> Path:
+        calls.append(source.name)
+        if len(calls) == 2 or (len(calls) == 3 and not rescued):
+            raise PermissionError(13, "Permission denied")
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(ExportError, match="Permission denied") as caught, replacing(output) as folder:
+        (folder / "new").touch()
+    assert calls == ["bundle", "new", "old"]
+    kept = [p for p in tmp_path.rglob("earlier") if p.is_file()]
+    assert len(kept) == 1
+    if rescued:
+        assert kept == [output / "earlier"]
+        assert sorted(p.name for p in tmp_path.iterdir()) == [".bundle.old", "bundle"]
+    else:
+        assert str(kept[0].parent) in str(caught.value)
+
+
+def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="No space left"), replacing(tmp_path / "bundle"):
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_library_is_looked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sympy" else find(name))
+    assert run(["export", "run", "--data", "splits.csv", "-o", "out"]) == 3
+    assert "'sympy'" in capsys.readouterr().err
 
 
 def test_command_line(

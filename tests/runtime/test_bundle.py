@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgebrain import bundle as bundles
+from edgebrain import manifest as manifests
 from edgebrain.bundle import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -21,13 +23,13 @@ from edgebrain.bundle import (
     HashedFile,
     Manifest,
     describe_file,
-    migrate,
     open_bundle,
     write_manifest,
 )
 from edgebrain.decision import DecisionSpec
 from edgebrain.errors import BundleError, HashMismatch, InvalidManifest, UnsupportedSchema, UsageError
-from edgebrain.types import InputSpec, Precision
+from edgebrain.manifest import MIGRATIONS, migrate
+from edgebrain.types import PREPROCESSING_VERSION, InputSpec, Precision
 
 Tree = dict[str, Any]
 MakeManifest = Callable[..., Manifest]
@@ -200,6 +202,7 @@ IMPOSSIBLE: dict[str, Tree] = {
         f"file {name!r}": {"artifacts": (ONE, msgspec.structs.replace(ONE, file=name))}
         for name in ("", ".", "..", "../m.onnx", "/etc/passwd", "a/b", "a\\b", "m\0", "\ud800.onnx", "a\nb", MANIFEST)
     },
+    "engine with an escape": {"artifacts": (msgspec.structs.replace(ONE, engine="\x1b[31m"),)},
     "golden outside": {"golden": HashedFile("../golden.npz", "0" * 64, 1)},
 }
 
@@ -235,7 +238,7 @@ def test_a_schema_that_never_was(folder: Path, version: int) -> None:
 
 
 def test_migrations_run_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundles, "SCHEMA_VERSION", 4)
+    monkeypatch.setattr(manifests, "SCHEMA_VERSION", 4)
 
     def step(name: str) -> Callable[[Tree], Tree]:
         return lambda tree: {**tree, "steps": [*tree["steps"], name]}
@@ -251,16 +254,56 @@ def test_migrations_run_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_old_manifest_that_a_migration_cannot_follow_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundles, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(manifests, "SCHEMA_VERSION", 2)
     with pytest.raises(InvalidManifest, match="schema version 1"):
         migrate({"schema_version": 1}, Path("m"), {1: lambda tree: {**tree, "id": tree["name"]}})
 
 
 def test_the_current_schema_has_a_complete_table() -> None:
-    assert sorted(bundles.MIGRATIONS) == list(range(1, SCHEMA_VERSION))
+    assert sorted(MIGRATIONS) == list(range(1, SCHEMA_VERSION))
+
+
+@pytest.mark.parametrize("version", [PREPROCESSING_VERSION + 1, 0, -1])
+def test_another_preprocessing_is_refused_when_the_bundle_opens(folder: Path, version: int) -> None:
+    edit(folder, lambda tree: tree["input"].update(preprocessing=version))
+    with pytest.raises(UnsupportedSchema, match=r"preprocessing version.*pip install --upgrade") as caught:
+        open_bundle(folder)
+    assert caught.value.exit_code == 4
+
+
+def test_an_engine_of_a_later_edgebrain_is_no_reason_to_refuse(folder: Path) -> None:
+    edit(folder, lambda tree: tree["artifacts"][0].update(engine="tomorrow"))
+    assert len(open_bundle(folder).artifacts("tomorrow")) == 1
 
 
 # Files
+
+
+def test_a_manifest_too_large_is_not_read(folder: Path) -> None:
+    os.truncate(folder / MANIFEST, bundles.MAX_TEXT_BYTES + 1)
+    with pytest.raises(InvalidManifest, match=r"manifest\.json is not a regular file of at most 1 MiB"):
+        open_bundle(folder)
+
+
+def test_another_size_is_refused_before_anything_is_hashed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = golden_of(folder)
+    with (folder / entry.file).open("ab") as file:
+        file.write(b"more")
+    monkeypatch.delattr(hashlib, "sha256")
+    with pytest.raises(HashMismatch, match=rf"{entry.bytes + 4} bytes, expected {entry.bytes}"):
+        open_bundle(folder).read(entry)
+
+
+def test_a_card_is_text_without_control_characters(folder: Path) -> None:
+    (folder / "MODEL_CARD.md").write_bytes(b"# Card\r\n\x1b[2Jgone \xff\n\nend")
+    assert open_bundle(folder).read_card() == "# Card\n\\x1b[2Jgone \ufffd\n\nend\n"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda card: card.symlink_to(MANIFEST)])
+def test_a_card_that_is_no_file_is_refused_without_waiting(folder: Path, make: Callable[[Path], None]) -> None:
+    make(folder / "MODEL_CARD.md")
+    with pytest.raises(InvalidManifest, match=r"MODEL_CARD\.md is (not a regular file|a symbolic link)"):
+        open_bundle(folder).read_card()
 
 
 def test_a_changed_file_is_refused(folder: Path) -> None:

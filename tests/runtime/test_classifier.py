@@ -126,7 +126,7 @@ def test_batch_size_and_order_change_no_answer(which: str, tmp_path: Path, reque
     alone = {str(path): classifier.classify(path) for path in paths}
     for batch_size in (1, 2, 5, 50):
         for order in (paths, paths[::-1], paths[5:] + paths[:5]):
-            found = list(classifier.classify_many(order, batch_size=batch_size, readers_=2))
+            found = list(classifier.classify_many(order, batch_size=batch_size, readers=2))
             assert [p.path for p in found] == [str(path) for path in order]
             for prediction in found:
                 expected = alone[prediction.path]
@@ -255,18 +255,32 @@ def test_a_graph_of_fewer_labels_than_the_manifest(
 
 
 def test_loading_by_name_uses_or_refuses(tiny_bundle: Path) -> None:
-    assert Classifier.load(tiny_bundle, precision="fp32", engine="onnxruntime", device_name="cpu").choice.threads >= 1
+    assert Classifier.load(tiny_bundle, precision="fp32", engine="onnxruntime", device="cpu").choice.threads >= 1
     assert Classifier.load(str(tiny_bundle), precision=Precision.FP32).model.precision == "fp32"
     with pytest.raises(UsageError, match=r"no precision 'int4'.*fp32, fp16, int8"):
         Classifier.load(tiny_bundle, precision="int4")
     with pytest.raises(EngineUnavailable, match="int8 was asked for"):
         Classifier.load(tiny_bundle, precision="int8")
     with pytest.raises(EngineUnavailable, match="does not run on 'cuda'"):
-        Classifier.load(tiny_bundle, device_name="cuda")
+        Classifier.load(tiny_bundle, device="cuda")
     with pytest.raises(UsageError, match="no engine"):
         Classifier.load(tiny_bundle, engine="abacus")
     with pytest.raises(UsageError, match="threads"):
         Classifier.load(tiny_bundle, threads=0)
+
+
+@pytest.mark.parametrize("wrong", [b"bytes of a file", GREY, 3, None])
+def test_many_takes_paths_and_says_what_to_do_with_the_rest(fake: Classifier, tmp_path: Path, wrong: Any) -> None:
+    (tmp_path / "a.png").write_bytes(encode(GREY))
+    found = fake.classify_many([tmp_path / "a.png", wrong])
+    with pytest.raises(UsageError, match=rf"paths, not {type(wrong).__name__}.*classify\(\)"):
+        list(found)
+
+
+@pytest.mark.parametrize("wrong", ["scan.png", b"scan.png", Path("scan.png")])
+def test_one_path_is_no_list_of_paths(fake: Classifier, wrong: Any) -> None:
+    with pytest.raises(UsageError, match=r"a list of paths.*classify\(\)"):
+        fake.classify_many(wrong)
 
 
 def test_a_closed_classifier_does_not_answer(real: Classifier) -> None:

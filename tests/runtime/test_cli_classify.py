@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import os
 import shutil
@@ -20,6 +22,7 @@ import numpy as np
 import pytest
 
 import edgebrain
+from edgebrain import inputs
 from edgebrain.cli.app import run
 from edgebrain.phantom import SAMPLES, PhantomSpec, draw_phantom, sample_name
 
@@ -277,6 +280,122 @@ def test_list_on_standard_input(scans: Path, tmp_path: Path) -> None:
     assert [row["path"] for row in rows_of(output)] == sorted(str(p) for p in scans.iterdir())
 
 
+def list_on_stdin(monkeypatch: pytest.MonkeyPatch, stream: io.BytesIO | io.BufferedReader) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
+
+
+def test_list_among_other_paths_stands_in_its_place(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third, fourth = (str(path) for path in sorted(scans.iterdir())[:4])
+    output = tmp_path / "out.jsonl"
+    for form in (["-f", "jsonl"], ["-fjsonl"]):  # the short way, and typer
+        list_on_stdin(monkeypatch, io.BytesIO(f"{fourth}\n{first}\n".encode()))
+        assert run(["classify", third, "-", second, *form, "-o", str(output), "--overwrite"]) == 0
+        assert [row["path"] for row in rows_of(output)] == [third, fourth, first, second]
+
+
+def test_a_second_list_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["classify", "-", "a.png", "-"]) == 2
+    assert "only once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["-o", "-"], ["--output=-"], ["--output", "-"]])
+def test_output_to_a_dash_is_standard_output(
+    options: list[str],
+    scans: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scan = str(scans / sample_name(SAMPLES[0]))
+    assert run(["classify", scan, "-f", "jsonl", *options]) == 0
+    assert json.loads(capfdbinary.readouterr().out)["path"] == scan
+    assert not (tmp_path / "-").exists()
+    assert run(["classify", scan, "-f", "jsonl", "--resume", *options]) == 2
+
+
+class Endless(io.RawIOBase):
+    """A list that another program goes on writing; nobody may wait for its end."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.reads += 1
+        assert self.reads < 1000, "the list is read to its end before anything is done"
+        name = b"missing.png\n"
+        buffer[: len(name)] = name
+        return len(name)
+
+
+class Terminal(io.StringIO):
+    """Somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_list_is_worked_on_as_it_comes_when_somebody_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    stream = Endless()
+    list_on_stdin(monkeypatch, io.BufferedReader(stream))
+    assert classify("-", tmp_path / "out.jsonl", "--fail-fast")[0] == 1
+    assert stream.reads < 100
+
+
+def watch_with(monkeypatch: pytest.MonkeyPatch, *changes: Callable[[], object]) -> None:
+    """Watch without waiting: after each look comes one change, and Ctrl-C after the last."""
+    left = list(changes)
+
+    def sleep(_: float) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop(0)()
+
+    monkeypatch.setattr(inputs, "watch", functools.partial(inputs.watch, sleep=sleep))
+
+
+@pytest.mark.parametrize("output_format", ["jsonl", "csv"])
+def test_watch_resumed_skips_what_is_done_but_nothing_that_comes(
+    scans: Path, tmp_path: Path, output_format: str
+) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    originals = sorted(scans.iterdir())
+    for name in ("kept.png", "last.png", "reused.png", "rewritten.png"):
+        shutil.copyfile(originals[0], inbox / name)
+    output = tmp_path / "out"
+    arguments = ["classify", "--watch", str(inbox), "-f", output_format, "-o", str(output), "--resume"]
+
+    def nothing() -> None:
+        pass
+
+    def lines() -> list[bytes]:
+        return [line for line in output.read_bytes().splitlines() if b"inbox" in line]
+
+    with pytest.MonkeyPatch.context() as patch:
+        watch_with(patch, nothing)
+        assert run(arguments) == 130
+    assert len(lines()) == 4
+    with pytest.MonkeyPatch.context() as patch:
+        reuse: list[Callable[[], object]] = [
+            (inbox / "reused.png").unlink,
+            lambda: shutil.copyfile(originals[1], inbox / "reused.png"),
+        ]
+        rewrite = [lambda: shutil.copyfile(originals[2], inbox / "rewritten.png")]
+        arrive = [lambda: shutil.copyfile(originals[1], inbox / "new.png")]
+        watch_with(patch, *(nothing, *reuse, nothing, *rewrite, nothing, *arrive, nothing))
+        assert run(arguments) == 130
+    names = ["reused.png", "rewritten.png", "new.png"]
+    assert len(lines()) == 4 + len(names)
+    assert all(name.encode() in line for name, line in zip(names, lines()[4:], strict=True))
+
+
 def test_watch_classifies_what_arrives(scans: Path, tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
@@ -320,6 +439,7 @@ def test_reader_of_standard_output_may_go(scans: Path) -> None:
         (["classify", "x.png", "--resume"], 2),
         (["classify", "x.png", "--watch", "."], 2),
         (["classify", "x.png", "--threads", "0"], 2),
+        (["classify", "x.png", "--threads", "65536"], 2),
         (["classify", "x.png"], 1),
         (["--version"], 0),
         (["classify", "--help"], 0),

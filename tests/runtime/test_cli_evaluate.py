@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from edgebrain.cli.app import run
+from edgebrain.errors import EXIT_MISSING, EXIT_USAGE
 from edgebrain.phantom import PhantomSpec, draw_phantom
 
 CLASSES = ("glioma", "meningioma_tumor", "notumor", "pituitary")
@@ -47,6 +51,48 @@ def test_report_is_written(data: Path, tmp_path: Path, capsys: pytest.CaptureFix
     names = {p.name for p in (tmp_path / "report").iterdir()}
     assert {"report.html", "evaluation.json", "confusion.png"} <= names
     assert "Confusion matrix" in capsys.readouterr().out
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("scans were classified before the report was checked")
+
+    monkeypatch.setattr("edgebrain.cli.run_evaluate.evaluate_samples", fail)
+
+
+@pytest.mark.usefixtures("unread")
+def test_a_report_without_matplotlib_is_refused_before_the_work(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert run(["evaluate", str(data), "--report", str(tmp_path / "report")]) == EXIT_MISSING
+    assert "edgebrain[report]" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.usefixtures("unread")
+def test_a_report_folder_that_cannot_be_written_is_refused_before_the_work(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="plots need the extra 'report'")
+    (tmp_path / "file").write_bytes(b"")
+    assert run(["evaluate", str(data), "--report", str(tmp_path / "file" / "report")]) == EXIT_USAGE
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_the_middle_frame_of_a_file_counts(
+    data: Path, tiff_bytes: Callable[..., bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = draw_phantom(PhantomSpec(seed=3, side=96))
+    blank = np.zeros_like(one)
+    (data / "Testing" / "glioma" / "volume.tif").write_bytes(tiff_bytes(blank, one, blank))
+    (data / "Testing" / "glioma" / "ends.tif").write_bytes(tiff_bytes(one, blank, one))
+    assert run(["evaluate", str(data), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["n"], json.loads(out)["n_failed"]) == (13, 1)
+    assert "ends.tif" in err
+    assert "volume.tif" not in err
 
 
 def test_manifest_with_groups_splits_and_copies(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ from edgebrain.bundle import open_bundle
 from edgebrain.cli.app import run
 from edgebrain.device import Request
 from edgebrain.doctor import diagnose
-from edgebrain.errors import InvalidManifest
+from edgebrain.errors import EngineFailed, InvalidManifest
 from edgebrain.phantom import SAMPLES, sample_name
 from edgebrain.selftest import Golden, read_golden, self_test, write_golden
 
@@ -91,6 +93,103 @@ def test_doctor_fails_on_other_numbers(copied: Path, capsys: pytest.CaptureFixtu
     assert "FAILED" in capsys.readouterr().out
 
 
+def test_doctor_does_not_advise_the_file_that_failed(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    golden = read_golden(open_bundle(copied))
+    wrong = {"fp32": np.roll(golden.logits["fp32"], 1, axis=1), "int8": golden.logits["int8"]}
+    replace_golden(copied, write_golden(Golden(golden.images, wrong)))
+    assert run(["doctor", "--model", str(copied), "--precision", "fp32"]) == 4
+    out = " ".join(capsys.readouterr().out.split())
+    assert "does not compute what its maker computed: do not use this model on this machine." in out
+    assert "--precision fp32" not in out
+    wrong = {"fp32": golden.logits["fp32"], "int8": np.roll(golden.logits["int8"], 1, axis=1)}
+    replace_golden(copied, write_golden(Golden(golden.images, wrong)))
+    assert run(["doctor", "--model", str(copied), "--precision", "int8"]) == 4
+    assert "maker computed: use --precision fp32." in " ".join(capsys.readouterr().out.split())
+
+
+def golden_bytes(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # numpy's own option is not among ours
+    return buffer.getvalue()
+
+
+def npy_bytes() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
+IMAGES = np.zeros((2, 1, 160, 160), np.uint8)
+LOGITS = np.zeros((2, 4), np.float32)
+WRONG = {
+    "empty": b"",
+    "one array": npy_bytes(),
+    "pickle": b"\x80\x04N.",
+    "cut short": golden_bytes(images=IMAGES, logits_fp32=LOGITS)[:-40],
+    "no images": golden_bytes(logits_fp32=LOGITS),
+    "zero images": golden_bytes(images=IMAGES[:0], logits_fp32=LOGITS[:0]),
+    "images of another type": golden_bytes(images=IMAGES.astype(np.float32), logits_fp32=LOGITS),
+    "images of another size": golden_bytes(images=IMAGES[..., :99], logits_fp32=LOGITS),
+    "a number": golden_bytes(images=np.uint8(1), logits_fp32=LOGITS),
+    "three labels": golden_bytes(images=IMAGES, logits_fp32=LOGITS[:, :3]),
+    "one row": golden_bytes(images=IMAGES, logits_fp32=LOGITS[:1]),
+    "doubles": golden_bytes(images=IMAGES, logits_fp32=LOGITS.astype(np.float64)),
+    "not finite": golden_bytes(images=IMAGES, logits_fp32=np.full_like(LOGITS, np.nan)),
+    "unknown array": golden_bytes(images=IMAGES, answers=LOGITS),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_golden_files_are_not_tested_and_say_why(
+    copied: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    replace_golden(copied, WRONG[name])
+    with pytest.raises(InvalidManifest, match=r"golden\.npz holds no golden outputs: .+"):
+        read_golden(open_bundle(copied))
+    assert run(["doctor", "--model", str(copied)]) == 4
+    out = " ".join(capsys.readouterr().out.split())
+    assert "not tested: " in out
+    assert "was not tested: " in out
+    assert "maker computed" not in out
+
+
+def test_names_in_a_bundle_are_no_markup(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = json.loads((copied / "manifest.json").read_text(encoding="utf-8"))
+    first, second = manifest["artifacts"]
+    (copied / first["file"]).rename(copied / "m[red].onnx")
+    first["file"] = "m[red].onnx"
+    second["engine"] = "later[/b]"
+    (copied / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert run(["doctor", "--model", str(copied)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "m[red].onnx" in out
+    assert "later[/b]" in out
+    assert "this edgebrain has no such engine" in out
+
+
+def test_a_narrow_terminal_still_shows_the_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "8")
+    assert run(["models", "list"]) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("edge", "160x160", "no_tumor"))
+    assert max(map(len, out.splitlines())) <= 60
+    assert run(["doctor"]) == 0
+    assert "model.int8.onnx" in capsys.readouterr().out
+
+
+def test_a_card_cannot_steer_the_terminal_or_block(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = copied / "MODEL_CARD.md"
+    card.write_bytes(b"# Card \x1b]0;title\x07 \xff\n")
+    assert run(["models", "card", str(copied)]) == 0
+    assert capsys.readouterr().out == "# Card \\x1b]0;title\\x07 \ufffd\n"
+    card.unlink()
+    os.mkfifo(card)
+    assert run(["models", "card", str(copied)]) == 4
+    assert "MODEL_CARD.md is not a regular file" in capsys.readouterr().err
+
+
 def test_doctor_names_a_broken_file(copied: Path) -> None:
     (copied / "model.onnx").write_bytes(b"not a graph")
     diagnosis = diagnose(open_bundle(copied), Request())
@@ -132,6 +231,15 @@ def test_self_test_measures_the_difference(shift: float, passed: bool) -> None:
     info = edgebrain.Classifier.load("edge", precision="int8").engine.info
     result = self_test(bundle, _Shifted(info, read_golden(bundle), shift))
     assert result.passed is passed
+
+
+def test_another_number_of_logits_is_an_engine_failure() -> None:
+    bundle = open_bundle("edge")
+    info = edgebrain.Classifier.load("edge", precision="int8").engine.info
+    golden = read_golden(bundle)
+    wrong = Golden(golden.images, {"int8": golden.logits["int8"][:, :3]})
+    with pytest.raises(EngineFailed, match="logits"):
+        self_test(bundle, _Shifted(info, wrong, 0.0))
 
 
 def test_phantom_draws_named_drawings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

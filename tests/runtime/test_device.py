@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from edgebrain import device
+from edgebrain import cpus, device
 from edgebrain.bundle import Artifact, Manifest
-from edgebrain.device import Facts, Request, choose, probe, usable_cpus
+from edgebrain.cpus import usable_cpus
+from edgebrain.device import Facts, Request, choose, probe
 from edgebrain.errors import EngineUnavailable, UsageError
+from edgebrain.limits import MAX_THREADS
 from edgebrain.types import Precision
 
 FP32, INT8, FP16 = (
@@ -109,7 +111,7 @@ def test_a_file_for_an_engine_of_the_future_is_left_alone(make_manifest: Callabl
 def test_names_that_do_not_exist_are_usage_errors(manifest: Manifest) -> None:
     with pytest.raises(UsageError, match=r"no engine 'abacus'.*Known: onnxruntime"):
         choose(VNNI, Request(engine="abacus"), manifest)
-    for threads in (0, -3):
+    for threads in (0, -3, MAX_THREADS + 1, 1 << 16):
         with pytest.raises(UsageError, match=f"--threads {threads}"):
             choose(VNNI, Request(threads=threads), manifest)
 
@@ -117,6 +119,11 @@ def test_names_that_do_not_exist_are_usage_errors(manifest: Manifest) -> None:
 def test_threads_that_were_asked_for_are_used(manifest: Manifest) -> None:
     choice = choose(VNNI, Request(threads=3), manifest)
     assert (choice.threads, choice.reasons[1]) == (3, "3 threads: asked for")
+    assert choose(VNNI, Request(threads=MAX_THREADS), manifest).threads == MAX_THREADS
+
+
+def test_a_machine_with_more_cpus_than_the_limit_uses_the_limit(manifest: Manifest) -> None:
+    assert choose(replace(VNNI, cpus=MAX_THREADS + 1), Request(), manifest).threads == MAX_THREADS
 
 
 # The machine
@@ -173,9 +180,9 @@ def test_without_control_groups_the_affinity_counts(tmp_path: Path) -> None:
 def test_the_tightest_limit_on_the_way_to_the_own_group_counts(
     tmp_path: Path, limited: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = device._read
+    real = cpus._read
     own = "12:cpuset:/x\n0::/system.slice/a.service\n"
-    monkeypatch.setattr(device, "_read", lambda path: own if path == Path("/proc/self/cgroup") else real(path))
+    monkeypatch.setattr(cpus, "_read", lambda path: own if path == Path("/proc/self/cgroup") else real(path))
     for folder in ("system.slice/a.service", "system.slice", ""):
         write(tmp_path / folder / "cpu.max", "200000 100000" if folder == limited else "max 100000")
     write(tmp_path / "system.slice" / "neighbour" / "cpu.max", "1000 100000")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgebrain.errors import UnreadableScan
-from edgebrain.inputs import Item, Refused, expand, from_stream, watch
+from edgebrain.inputs import EMPTY_LOOKS, Item, Refused, expand, from_stream, watch
 
 NAMES = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name)
 
@@ -230,11 +230,17 @@ def nothing() -> None:
     """A look at which nothing has changed."""
 
 
-def looks(folder: Path, count: int, *changes: Callable[[], object], recursive: bool = False) -> list[list[str]]:
+def both(
+    folder: Path, count: int, *changes: Callable[[], object], recursive: bool = False
+) -> list[tuple[list[str], list[str]]]:
     clock = Clock(*changes)
     seen = list(itertools.islice(watch(str(folder), recursive=recursive, interval=2.5, sleep=clock.sleep), count))
     assert clock.slept == [2.5] * (count - 1)
-    return [[Path(path).name for path in ready] for ready in seen]
+    return [([Path(path).name for path in look.there], [Path(path).name for path in look.arrived]) for look in seen]
+
+
+def looks(folder: Path, count: int, *changes: Callable[[], object], recursive: bool = False) -> list[list[str]]:
+    return [there + arrived for there, arrived in both(folder, count, *changes, recursive=recursive)]
 
 
 def test_what_is_there_comes_after_one_interval_and_once(tmp_path: Path) -> None:
@@ -271,6 +277,46 @@ def test_a_name_is_new_again_after_its_file_was_gone(tmp_path: Path) -> None:
     touch(tmp_path, "a.png")
     changes = (nothing, (tmp_path / "a.png").unlink, lambda: touch(tmp_path, "a.png"))
     assert looks(tmp_path, 6, *changes) == [[], ["a.png"], [], [], ["a.png"], []]
+
+
+def test_a_file_replaced_or_written_again_in_place_is_a_new_one(tmp_path: Path) -> None:
+    scan, other = tmp_path / "a.png", tmp_path / "other"
+    touch(tmp_path, "a.png", "other")
+    for path in (scan, other):
+        os.utime(path, ns=(1, 1))  # the same size and time: only the file itself is another one
+    first: tuple[list[str], list[str]] = (["a.png"], [])
+    assert both(tmp_path, 5, nothing, lambda: other.replace(scan)) == [
+        ([], []),
+        first,
+        ([], []),
+        ([], ["a.png"]),
+        ([], []),
+    ]
+    again = (nothing, lambda: os.utime(scan, ns=(2, 2)))
+    assert both(tmp_path, 5, *again) == [([], []), first, ([], []), ([], ["a.png"]), ([], [])]
+
+
+def test_what_was_there_is_told_from_what_came_or_changed(tmp_path: Path) -> None:
+    touch(tmp_path, "old.png", "changed.png")
+
+    def change() -> None:
+        touch(tmp_path, "new.png")
+        (tmp_path / "changed.png").write_bytes(b"other data")
+
+    assert both(tmp_path, 3, change) == [([], []), (["old.png"], []), ([], ["changed.png", "new.png"])]
+
+
+def test_an_empty_file_is_handed_out_when_it_has_content(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    fill = (*[nothing] * (EMPTY_LOOKS - 2), lambda: touch(tmp_path, "a.png"))
+    assert looks(tmp_path, EMPTY_LOOKS + 2, *fill) == [[]] * EMPTY_LOOKS + [["a.png"], []]
+
+
+def test_a_file_that_stays_empty_is_handed_out_late_and_again_when_it_has_content(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    fill = (*[nothing] * EMPTY_LOOKS, lambda: touch(tmp_path, "a.png"))
+    expected: list[list[str]] = [[]] * EMPTY_LOOKS + [["a.png"], [], ["a.png"]]
+    assert looks(tmp_path, EMPTY_LOOKS + 3, *fill) == expected
 
 
 def test_sub_folders_on_request(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -232,6 +234,26 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
         write_samples(tmp_path / "set.csv", [Sample(str(tmp_path / "a.png"), "no_tumor"), None])  # type: ignore[list-item]
     assert [p.name for p in tmp_path.iterdir()] == ["set.csv"]
     assert (tmp_path / "set.csv").read_bytes() == b"scan"
+
+
+def test_a_manifest_behind_a_link_is_replaced_there(tmp_path: Path) -> None:
+    touch(tmp_path, "set.csv", "a.png")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "set.csv")
+    write_samples(tmp_path / "link.csv", [Sample(str(tmp_path / "a.png"), "no_tumor")])
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "set.csv").read_bytes().endswith(b"a.png,no_tumor,,,,,false\n")
+
+
+def test_a_manifest_goes_into_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    write_samples(pipe, [])
+    reader.join(timeout=30)
+    assert read == [b"path,label,source,group,split,copy_of,conflict\n"]
+    assert pipe.is_fifo()
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import edgebrain
 from edgebrain import Classifier
 from edgebrain.classifier import ReadyScan, Source
 from edgebrain.errors import EngineFailed, UnreadableScan, UsageError
-from edgebrain.inputs import Partial, Refused
+from edgebrain.inputs import Middle, Partial, Refused
 from edgebrain.phantom import PhantomSpec, draw_phantom
 from edgebrain.pipeline import FRAMES_AHEAD, run_pipeline
+from edgebrain.readers import read_middle
 from edgebrain.types import Float32, Image8, Prediction
 
 MakeClassifier = Callable[..., Classifier]
@@ -220,6 +226,109 @@ def test_frames_are_prepared_in_bounded_portions(make_classifier: MakeClassifier
     assert done == 400
 
 
+@pytest.mark.parametrize("blank", [False, True])
+def test_one_answer_for_a_file_of_several_frames_is_refused(
+    fake: Classifier, tmp_path: Path, tiff_bytes: TiffBytes, *, blank: bool
+) -> None:
+    frames = pages(2)
+    frames[0] *= not blank
+    path = tmp_path / "multi.tif"
+    path.write_bytes(tiff_bytes(*frames))
+    for source in (path, path.read_bytes()):
+        with pytest.raises(UsageError, match=r"has 2 frames.*classify_many"):
+            fake.classify(source)
+    assert len(list(fake.classify_many([path]))) == 2
+    path.write_bytes(tiff_bytes(frames[1]))
+    assert fake.classify(path).status == "ok"
+
+
+class Open(Classifier):
+    """Counts the files that are open: read from, and neither at their end nor given up."""
+
+    def __init__(self, base: Classifier) -> None:
+        super().__init__(base.bundle, base.engine, base.choice)
+        self.lock = threading.Lock()
+        self.now = self.most = 0
+
+    def read(self, source: Source) -> Iterator[ReadyScan]:
+        self._count(1)
+        try:
+            yield from super().read(source)
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self.lock:
+            self.now += change
+            self.most = max(self.most, self.now)
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+def test_only_the_file_whose_turn_it_is_stays_open(
+    fake: Classifier, tmp_path: Path, tiff_bytes: TiffBytes, readers: int
+) -> None:
+    count = FRAMES_AHEAD + 8
+    paths = [str(tmp_path / f"{index}.tif") for index in range(12)]
+    for path in paths:
+        Path(path).write_bytes(tiff_bytes(*pages(count)))
+    classifier = Open(fake)
+    found = run_pipeline(classifier, paths, batch_size=16, readers=readers)
+    answered = [(p.path, p.frame) for p in itertools.islice(found, 32)]
+    until = time.monotonic() + 10
+    while classifier.now > 1 and time.monotonic() < until:
+        time.sleep(0.01)  # the readers come to rest
+    assert classifier.now == 1
+    answered += [(p.path, p.frame) for p in found]
+    assert answered == [(path, frame) for path in paths for frame in range(count)]
+    assert classifier.now == 0
+    assert classifier.most <= readers + 1
+
+
+def test_waiting_files_hold_no_bytes(fake: Classifier, tmp_path: Path, tiff_bytes: TiffBytes) -> None:
+    frame = np.tile(pages(1)[0], (6, 6))
+    paths = [str(tmp_path / f"{index}.tif") for index in range(16)]
+    for path in paths:
+        Path(path).write_bytes(tiff_bytes(*[frame] * (FRAMES_AHEAD + 8)))
+    size = Path(paths[0]).stat().st_size
+    peaks = []
+    for few_or_many in (paths[:1], paths):
+        tracemalloc.start()
+        try:
+            rows = len(list(run_pipeline(fake, few_or_many, batch_size=32, readers=1)))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert rows == len(few_or_many) * (FRAMES_AHEAD + 8)
+    # One more file is read, its bytes and their copy, while one is open; each of 16 would make it 30 sizes.
+    assert peaks[1] - peaks[0] < 4 * size
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 0), (2, 1), (5, 2), (FRAMES_AHEAD + 6, 35)])
+def test_the_middle_frame_speaks_for_a_file(
+    fake: Classifier, tmp_path: Path, tiff_bytes: TiffBytes, count: int, expected: int
+) -> None:
+    frames = pages(count)
+    (tmp_path / "f.tif").write_bytes(tiff_bytes(*frames))
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    items = [Middle(str(tmp_path / name)) for name in ("f.tif", "bad.png", "f.tif")]
+    found = list(run_pipeline(fake, items, batch_size=2))
+    assert [(p.frame, p.status) for p in found] == [(expected, "ok"), (0, "error"), (expected, "ok")]
+    assert found[0].probabilities == fake.classify(frames[expected]).probabilities
+    assert read_middle(items[0].path).frame == expected
+
+
+def test_a_fault_behind_the_middle_frame_adds_no_row(fake: Classifier, tmp_path: Path, tiff_bytes: TiffBytes) -> None:
+    data = tiff_bytes(*pages(4), coding=8)
+    first = len(zlib.compress(pages(4)[0].tobytes()))
+    whole = bytearray(data)
+    start = data.rindex(zlib.compress(pages(4)[3].tobytes())[:64])
+    whole[start : start + first // 2] = b"\xff" * (first // 2)
+    (tmp_path / "f.tif").write_bytes(whole)
+    path = str(tmp_path / "f.tif")
+    assert [p.status for p in run_pipeline(fake, [path])] == ["ok", "ok", "ok", "error"]
+    assert [(p.frame, p.status) for p in run_pipeline(fake, [Middle(path)])] == [(2, "ok")]
+
+
 def test_only_the_missing_frames_of_a_partial_file(fake: Classifier, tmp_path: Path, tiff_bytes: TiffBytes) -> None:
     path = tmp_path / "long.tif"
     path.write_bytes(tiff_bytes(*pages(70)))
@@ -257,3 +366,44 @@ def test_memory_does_not_grow_with_the_number_of_scans(fake: Classifier, tmp_pat
         tracemalloc.stop()
     assert late - early < 64 * 1024
     assert len(list(found)) == 2
+
+
+RESIDENT = """
+import ctypes, gc, itertools, os, pathlib, sys
+from edgebrain import Classifier
+
+def resident():
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", int)
+    trim(0)  # glibc keeps or returns 15 MB of what is free, as it comes
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+found = Classifier.load("edge", threads=1).classify_many(itertools.islice(itertools.cycle(sys.argv[1:]), 1010))
+used = []
+for count in (200, 800):
+    assert all(prediction.status == "ok" for prediction in itertools.islice(found, count))
+    used.append(resident())
+print(used[1] - used[0])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="this system does not tell a process its memory")
+@pytest.mark.skipif(
+    not (Path(edgebrain.__file__).parent / "bundles/edge/manifest.json").is_file(),
+    reason="the bundle 'edge' is not in this checkout",
+)
+def test_resident_memory_of_the_real_engine_does_not_grow(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"{seed}.png") for seed in range(20)]
+    for seed, path in enumerate(paths):
+        cv2.imwrite(path, draw_phantom(PhantomSpec(seed)))
+    # A process of its own: what other tests have freed would hide growth. PYTHONPATH, so that the checkout is meant.
+    done = subprocess.run(
+        [sys.executable, "-c", RESIDENT, *paths],
+        env={**os.environ, "PYTHONPATH": str(Path(edgebrain.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 3_000_000

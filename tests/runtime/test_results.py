@@ -17,9 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from edgebrain import __version__
+from edgebrain import __version__, outputs
 from edgebrain.errors import EdgebrainError, UsageError
-from edgebrain.results import csv_rows, outputs
+from edgebrain.results import csv_rows
 from edgebrain.results.records import from_json, to_json
 from edgebrain.results.sorting import sort_file
 from edgebrain.results.table import DISCLAIMER, TableWriter, percent, shorten

@@ -225,6 +225,15 @@ def test_the_new_split_has_no_leakage(data: Path, tmp_path: Path) -> None:
     assert {s.split for s in report.samples} == {"train", "val", "test"}
 
 
+def test_a_report_behind_a_link_is_replaced_there(data: Path, tmp_path: Path) -> None:
+    real, link = tmp_path / "real.json", tmp_path / "link.json"
+    real.write_text("old")
+    link.symlink_to(real)
+    run_audit([data], json_path=link)
+    assert link.is_symlink()
+    assert json.loads(real.read_text(encoding="utf-8"))["images"] == 15
+
+
 def test_a_report_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Cannot write"):
         run_audit([data], json_path=tmp_path / "absent" / "report.json")

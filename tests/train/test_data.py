@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from edgebrain.errors import TrainingError
 from edgebrain.labelled import Sample
+from edgebrain.train.audit import audit
 from edgebrain.train.config import AugmentConfig, DataConfig
 from edgebrain.train.data import BalancedSampler, Draw, PreparedSet, ScanDataset, digest, prepare_samples, select
 from edgebrain.types import InputSpec
@@ -72,9 +74,24 @@ def test_files_that_cannot_be_read_are_left_out_and_named(phantoms: Samples, tmp
         prepare_samples(bad, LABELS, SPEC, None)
 
 
+def test_of_several_frames_the_middle_one_is_learnt_from_and_audited(phantoms: Samples, tmp_path: Path) -> None:
+    frames = [cv2.imread(sample.path, cv2.IMREAD_GRAYSCALE) for sample in phantoms[:5]]
+    path = str(tmp_path / "volume.tif")
+    assert cv2.imwritemulti(path, [frame for frame in frames if frame is not None])
+    prepared = prepare_samples([Sample(path, "glioma"), phantoms[2]], LABELS, SPEC, None)
+    assert np.array_equal(prepared.images[0], prepared.images[1])
+    audited = audit([Sample(path, "glioma"), *phantoms[:5]]).samples
+    assert [{s.path, s.copy_of} for s in audited if path in (s.path, s.copy_of) and s.copy_of] == [
+        {path, phantoms[2].path}
+    ]
+
+
 def test_the_digest_follows_what_is_trained_on_and_not_where_it_lies(phantoms: Samples) -> None:
     moved = [replace(s, path=f"/elsewhere/{Path(s.path).name}") for s in phantoms]
     assert digest(moved) == digest(phantoms)
+    regrouped = [replace(s, group="another", copy_of="elsewhere") for s in phantoms]
+    assert digest(regrouped) == digest(phantoms)
+    assert digest(phantoms[::-1]) != digest(phantoms)
     assert digest(phantoms[1:]) != digest(phantoms)
     assert digest([replace(phantoms[0], label="pituitary"), *phantoms[1:]]) != digest(phantoms)
     assert digest([replace(phantoms[0], split="test"), *phantoms[1:]]) != digest(phantoms)

@@ -116,6 +116,17 @@ def test_a_run_writes_all_its_files(
     assert [line.split("  ")[0] for line in captured.err.splitlines()] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
 
 
+def test_it_takes_the_cpus_that_the_process_may_use(
+    tiny: Recipe, phantoms: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a quota of control groups makes it, and where the system knows no affinity.
+    monkeypatch.setattr("edgebrain.train.fit.usable_cpus", lambda: 3)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    with pytest.raises(ArithmeticError):
+        fit(tiny, phantoms, tmp_path / "run", callbacks=[StopAfter(0)])
+    assert torch.get_num_threads() == 3
+
+
 def test_the_model_file_holds_what_was_trained(tiny: Recipe, whole: Path) -> None:
     model = load_model(whole / "model.safetensors")
 
@@ -142,7 +153,8 @@ def test_it_learns(tiny_sets: Sequence[str], tmp_path: Path) -> None:
         for label, steps in kinds.items()
         for seed, split in enumerate(["train"] * 6 + ["val"] * 2 + ["test"] * 3)
     ]
-    sets = [*tiny_sets, "augment.quarter_turn=0", "augment.rotation=5", "optimizer.lr=0.01", "trainer.epochs=12"]
+    sets = [*tiny_sets, "augment.quarter_turn=0", "augment.rotation=5", "augment.calm_from=1", "optimizer.lr=0.01"]
+    sets.append("trainer.epochs=16")
     run = fit(load_recipe("edge", sets), samples, tmp_path / "run", threads=1)
 
     assert run.metrics["splits"]["test"]["accuracy"] > 0.8  # chance is 0.25

@@ -1,0 +1,180 @@
+"""What ``manifest.json`` says of a model: its layout, its older layouts, and what it may not say.
+
+Nothing here touches a file; :mod:`edgebrain.bundle` reads and writes them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgebrain.decision import DecisionSpec
+from edgebrain.errors import InvalidManifest, UnsupportedSchema
+from edgebrain.types import PREPROCESSING_VERSION, InputSpec, Precision
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+UPGRADE = "Upgrade edgebrain: pip install --upgrade edgebrain"
+_SIDES = (16, 4096)  # pixels; what lies outside is a mistake, not a model
+_ALL = 100  # per cent
+
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+MIGRATIONS: Mapping[int, Migration] = {}
+"""Step that turns a manifest of version N into one of version N + 1, by N. Version 1 is the first."""
+
+
+class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names of the graph's input and outputs; ``embedding`` and ``cam`` are absent where there are none."""
+
+    input: str = "image"
+    logits: str = "logits"
+    embedding: str | None = None
+    cam: str | None = None
+    embedding_size: int = 0
+
+
+class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file that an engine can run."""
+
+    file: str
+    engine: str
+    precision: Precision
+    sha256: str
+    bytes: int
+
+
+class HashedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Any other file of the bundle whose contents matter."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that is known of a model; see docs/reference/bundle.md.
+
+    Attributes:
+        schema_version: Version of this layout.
+        id: Name of the model.
+        version: Version of the model.
+        description: One line.
+        labels: Labels in the order of the logits.
+        negative_label: The label that means "no tumour", where the model has one.
+        input: What the graph expects.
+        graph: Names of input and outputs.
+        decision: How logits become an answer.
+        artifacts: Files that engines can run.
+        golden: Inputs and expected outputs for the self-test.
+        metrics: Per precision: figure name to value, interval and data set.
+        provenance: Recipe, code version, data digest, seed.
+        license: SPDX identifier.
+        intended_use: What the model is for, and what not.
+    """
+
+    schema_version: int
+    id: str
+    version: str
+    description: str
+    labels: tuple[str, ...]
+    negative_label: str | None
+    input: InputSpec
+    graph: GraphSpec
+    decision: DecisionSpec
+    artifacts: tuple[Artifact, ...]
+    license: str
+    intended_use: str
+    golden: HashedFile | None = None
+    metrics: dict[str, dict[str, Any]] = {}
+    provenance: dict[str, Any] = {}
+
+
+def migrate(tree: dict[str, Any], path: Path, migrations: Mapping[int, Migration] = MIGRATIONS) -> dict[str, Any]:
+    """Bring a manifest up to the current schema.
+
+    Raises:
+        UnsupportedSchema: It is newer than this edgebrain, or too old to migrate.
+    """
+    version = int(tree["schema_version"])
+    if version > SCHEMA_VERSION:
+        raise UnsupportedSchema(
+            f"{path} has schema version {version}; this edgebrain reads up to {SCHEMA_VERSION}.",
+            remedy=UPGRADE,
+        )
+    while version < SCHEMA_VERSION:
+        if version not in migrations:
+            raise UnsupportedSchema(f"{path} has schema version {version}, which was never published.")
+        try:
+            tree = migrations[version](tree)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidManifest(f"{path} does not follow its schema version {version}: {error!r}.") from error
+        version += 1
+        tree["schema_version"] = version
+    return tree
+
+
+def parse_manifest(tree: dict[str, Any], path: Path) -> Manifest:
+    """Validate types and keys.
+
+    Raises:
+        InvalidManifest: Something is missing, unknown or of a wrong type; the message says where.
+    """
+    try:
+        manifest = msgspec.convert(tree, Manifest)
+    except msgspec.ValidationError as error:
+        raise InvalidManifest(f"{path}: {error}.") from error
+    # msgspec refuses unknown keys of its own structs only.
+    unknown = sorted(set(tree["input"]) - {field.name for field in dataclasses.fields(InputSpec)})
+    if unknown:
+        raise InvalidManifest(f"{path}: input has the unknown field {unknown[0]!r}.")
+    return manifest
+
+
+def check(manifest: Manifest, path: Path) -> None:
+    """Refuse what types cannot.
+
+    Raises:
+        InvalidManifest: It says something impossible.
+        UnsupportedSchema: Its input is prepared in a way that this edgebrain does not know.
+    """
+    decision = manifest.decision
+    entries: list[Artifact | HashedFile] = [*manifest.artifacts, *([manifest.golden] if manifest.golden else [])]
+    labels, spec = manifest.labels, manifest.input
+    faults = {
+        "labels must be two or more, all different": len(set(labels)) != len(labels) or len(labels) <= 1,
+        "negative_label is not one of the labels": manifest.negative_label not in (None, *labels),
+        "there is no artifact": not manifest.artifacts,
+        "decision.temperature must be above 0 and finite": not 0 < decision.temperature < float("inf"),
+        "decision.min_confidence and max_color_fraction must lie between 0 and 1": not all(
+            0 <= share <= 1 for share in (decision.min_confidence, decision.max_color_fraction)
+        ),
+        "id, version and labels must be text that can be printed": not all(
+            text and text.isprintable() for text in (manifest.id, manifest.version, *labels)
+        ),
+        "a file name or engine cannot be printed": not all(
+            text.isprintable() for text in (*(e.file for e in entries), *(a.engine for a in manifest.artifacts))
+        ),
+        # Above one half, a scan whose best label is a tumour could be left in its turn.
+        "decision wants 0 <= standard_below <= 0.5, and standard_below <= operating_point <= 1": not (
+            0 <= decision.standard_below <= min(0.5, decision.operating_point) and decision.operating_point <= 1
+        ),
+        f"input sides must lie in {_SIDES[0]}..{_SIDES[1]}": not (
+            _SIDES[0] <= min(spec.width, spec.height) <= max(spec.width, spec.height) <= _SIDES[1]
+        ),
+        "input percentiles must be 0 <= low < high <= 100": not 0 <= spec.low_percentile < spec.high_percentile <= _ALL,
+        "a file name leaves the bundle's folder": any(
+            e.file in ("", ".", "..", MANIFEST) or set(e.file) & set("/\\\0") for e in entries
+        ),
+    }
+    for what, wrong in faults.items():
+        if wrong:
+            raise InvalidManifest(f"{path}: {what}.")
+    if spec.preprocessing != PREPROCESSING_VERSION:
+        raise UnsupportedSchema(
+            f"{path} wants preprocessing version {spec.preprocessing}; this edgebrain has {PREPROCESSING_VERSION}.",
+            remedy=UPGRADE,
+        )
