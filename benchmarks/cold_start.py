@@ -10,6 +10,9 @@ from pathlib import Path
 from outcome import Findings, Outcome
 from plan import Plan
 
+from edgebrain.bundle import open_bundle
+from edgebrain.classifier import Classifier
+
 HERE = Path(__file__).parent
 TARGET_TIME = 1.25
 TARGET_MEMORY = 1.3
@@ -17,25 +20,29 @@ TARGET_MEMORY = 1.3
 Samples = dict[str, list[dict[str, float]]]
 
 
-def measure(plan: Plan) -> Findings:
-    """Start the command and the bare script in turn."""
-    from edgebrain.bundle import open_bundle
-    from edgebrain.classifier import Classifier
-
-    # The graph that the command would choose here, whatever its precision.
+def one_file_commands(plan: Plan) -> dict[str, list[str]]:
+    """The command, and the bare script with the graph that the command would choose here."""
     chosen = Classifier.load(plan.model, threads=plan.threads).choice.artifact
     graph = open_bundle(plan.model).folder / chosen.file
     file = next((f for f in plan.files if f.endswith(".png")), plan.files[0])
-    python = sys.executable
-    edgebrain = [python, "-m", "edgebrain"]
-    commands = {
-        "classify": [*edgebrain, "classify", file, "--format", "jsonl", "--model", plan.model],
-        "bare": [python, str(HERE / "bare.py"), str(graph), file, str(plan.threads)],
-        "help": [*edgebrain, "--help"],
-        "typer": [python, "-c", "import typer"],
+    return {
+        "classify": [
+            *(sys.executable, "-m", "edgebrain", "classify", file, "--format", "jsonl"),
+            *("--model", plan.model, "--threads", str(plan.threads)),
+        ],
+        "bare": [sys.executable, str(HERE / "bare.py"), str(graph), file, str(plan.threads)],
     }
-    samples = _launch(commands, plan.starts)
-    classify, bare = "edgebrain classify one.png", f"bare script, same graph ({chosen.file})"
+
+
+def measure(plan: Plan) -> Findings:
+    """Start the command and the bare script in turn."""
+    commands = {
+        **one_file_commands(plan),
+        "help": [sys.executable, "-m", "edgebrain", "--help"],
+        "typer": [sys.executable, "-c", "import typer"],
+    }
+    samples = launch(commands, plan.starts)
+    classify, bare = "edgebrain classify one.png", "bare script, same graph"
     pair = (samples, "classify", "bare")
     return Findings(
         title="Cold start",
@@ -50,7 +57,8 @@ def measure(plan: Plan) -> Findings:
     )
 
 
-def _launch(commands: dict[str, list[str]], rounds: int) -> Samples:
+def launch(commands: dict[str, list[str]], rounds: int) -> Samples:
+    """Start commands in turn from a small process; see launch.py."""
     done = subprocess.run(
         [sys.executable, str(HERE / "launch.py")],
         input=json.dumps({"commands": commands, "rounds": rounds}),
