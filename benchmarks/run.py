@@ -23,8 +23,11 @@ HERE = Path(__file__).parent
 MEASURES = {"cold-start": "cold_start", "steady": "steady", "memory": "memory", "rival": "rival"}
 CPUS = 2
 """The targets are for two cores; on a larger machine two of them are used."""
-TUNING = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_LOG_LEVEL")
-"""Settings of the shell that would favour one side."""
+TUNING = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_LOG_LEVEL"),
+    *("PYTHONDONTWRITEBYTECODE", "PYTHONPROFILEIMPORTTIME", "PYTHONDEVMODE", "PYTHONMALLOC"),
+)
+"""Settings of the shell that would favour one side, or make every start compile its modules anew."""
 
 
 def arguments() -> argparse.Namespace:

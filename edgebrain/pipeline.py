@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from edgebrain import heap
 from edgebrain.classifier import ReadyScan, refused
 from edgebrain.cpus import usable_cpus
 from edgebrain.errors import UsageError
@@ -121,7 +122,12 @@ def _run(classifier: Classifier, paths: Iterator[Item], batch_size: int, readers
     with _one_opencv_thread:
         try:
             ready = _in_order(classifier, paths, pool, window=readers + batch_size * workers)
+            since = 0
             while batch := list(itertools.islice(ready, batch_size)):
+                since += len(batch)
+                if since >= heap.SCANS_BETWEEN:
+                    heap.give_back()
+                    since = 0
                 if workers == 1:
                     yield from classifier.predict(batch)
                     continue

@@ -15,8 +15,8 @@ MISSED_TUMOURS = 0.005
 FALSE_ALARMS = 0.01
 """Share of held-out scans without a tumour that may be prioritised."""
 STANDARD_RANGE = (0.02, 0.05)
-"""``standard_below`` is kept in here. Below, next to nothing would be standard. Above, held-out scans of the same sources
-would allow more, but their calibration does not reach other sources (docs/decisions/0009), and abstaining costs little."""
+"""``standard_below`` is kept in here. Below, next to nothing would be standard. Above, held-out scans of the same
+sources would allow more, but their calibration does not reach other sources (docs/decisions/0009)."""
 OPERATING_RANGE = (0.5, 0.9)
 """The operating point is kept in here: a scan that more likely shows a tumour than not is at least not left in turn."""
 MIN_CONFIDENCE = 0.5

@@ -29,7 +29,7 @@ from .card import write_card
 from .operating_point import FittedDecision, fit_decision
 from .place import check_output, replacing
 from .quantize import calibration_choice, quantize_cpu
-from .to_onnx import run_onnx, to_onnx
+from .to_onnx import check_parity, run_onnx, to_onnx
 from .verify import Comparison, Limits, compare
 
 MAKE_SPLITS = "Make splits with: edgebrain audit DIR... --splits FILE.csv"
@@ -96,7 +96,8 @@ def export_bundle(request: ExportRequest) -> Exported:
     trained = load_model(request.model)
     _check_data(request, trained)
     recipe = trained.recipe
-    graph = to_onnx(trained.net, recipe.input, _metadata(trained, request.version))
+    graph = to_onnx(trained.net.deployed(), recipe.input, _metadata(trained, request.version))
+    check_parity(trained.net, graph, golden_inputs(trained))  # to_onnx compared it with the network made for export
     files = {Precision.FP32: graph}
     validation = _split(request.samples, trained, "val")
     if request.int8:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 pytest.importorskip("torch", reason="the package edgebrain.export needs the extra 'export'")
 
 from edgebrain.decision import probabilities_of
-from edgebrain.export.operating_point import FALSE_ALARMS, MISSED_TUMOURS, fit_decision
+from edgebrain.export.operating_point import FALSE_ALARMS, MISSED_TUMOURS, OPERATING_RANGE, STANDARD_RANGE, fit_decision
 
 
 def make_logits(seed: int, count: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
@@ -43,8 +43,8 @@ def test_fit_says_what_it_rests_on() -> None:
     logits, targets = make_logits(3, 400, 20.0)
     fitted = fit_decision(logits, targets, negative=2)
     assert (fitted.tumours, fitted.others) == (int((targets != 2).sum()), int((targets == 2).sum()))
-    # So sure a model leaves no scan between 2 % and 50 %, or 50 % and 90 %.
-    assert fitted.capped[0].startswith("standard_below is held at its limit 0.5 ")
+    # So sure a model leaves no scan between 2 % and 90 %.
+    assert fitted.capped[0].startswith("standard_below is held at its limit 0.05 ")
     assert fitted.capped[1].startswith("operating_point is held at its limit 0.5 ")
     assert (
         f"{fitted.tumours} validation scans with a tumour and {fitted.others} without; standard_b" in fitted.describe()
@@ -55,7 +55,7 @@ def test_limits_that_were_not_met_are_not_claimed() -> None:
     logits, targets = make_logits(1, 4000, 5.0)
     fitted = fit_decision(logits, targets, negative=2)
     named = {text.split()[0] for text in fitted.capped}
-    on_limit = {"standard_below": (0.02, 0.5), "operating_point": (0.5, 0.9)}
+    on_limit = {"standard_below": STANDARD_RANGE, "operating_point": OPERATING_RANGE}
     assert named == {name for name, limits in on_limit.items() if getattr(fitted.spec, name) in limits}
 
 

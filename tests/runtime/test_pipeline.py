@@ -267,7 +267,7 @@ class Open(Classifier):
 def test_only_the_file_whose_turn_it_is_stays_open(
     fake: Classifier, tmp_path: Path, tiff_bytes: TiffBytes, readers: int
 ) -> None:
-    count = FRAMES_AHEAD + 8
+    count = 2 * FRAMES_AHEAD + 8  # open still when the portion after the first has been read ahead
     paths = [str(tmp_path / f"{index}.tif") for index in range(12)]
     for path in paths:
         Path(path).write_bytes(tiff_bytes(*pages(count)))

@@ -100,6 +100,15 @@ def test_normalisation_has_mean_0_and_deviation_1_and_ends() -> None:
     assert float(PerImageNorm()(point).max()) == 6.0
 
 
+def test_the_network_for_export_gives_the_same_numbers_without_pooling(net: EdgeNet) -> None:
+    images = scans(3)
+    deployed = net.deployed()
+    for ours, theirs in zip(net(images), deployed(images), strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(module, torch.nn.AvgPool2d) for module in deployed.modules())
+    assert any(isinstance(module, torch.nn.AvgPool2d) for module in net.modules())
+
+
 def test_labels_and_outputs_must_agree() -> None:
     with pytest.raises(TrainingError, match="3 outputs, its data 4 labels"):
         build(load_recipe("edge", ["model.labels=3"]))
