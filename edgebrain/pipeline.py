@@ -1,7 +1,8 @@
 """Many scans: reading and inference overlapped, memory bounded, order kept, one bad scan is one bad row.
 
 Reader threads decode and prepare (OpenCV and the hash release the interpreter lock), while this thread runs the engine
-on whatever is ready. A window bounds how many files are under way; only prepared inputs (a few kB a frame, of at most
+on whatever is ready; of a classifier that was loaded for throughput, the same threads run its batches, side by side.
+A window bounds how many files are under way; only prepared inputs (a few kB a frame, of at most
 FRAMES_AHEAD frames a file) wait for their turn, never decoded images or the bytes of a file. A file of more frames is
 closed after its first one and read when its turn has come, so that one such file is open, whatever the window.
 """

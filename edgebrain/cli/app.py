@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Pre-triage of brain MRI slices on small hardware. Not a medical device: a person reads every scan.",
-    epilog="Exit codes: 0 fine, 1 some scans failed, 2 usage, 3 something missing, 4 invalid model, 130 interrupted.",
+    epilog="Exit codes: 0 fine, 1 some scans failed, 2 usage, 3 something missing, 4 invalid model, 130/143 stopped.",
 )
 
 
