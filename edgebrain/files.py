@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -96,6 +95,8 @@ def write_all(file: int, data: bytes) -> None:
 
 def beside(path: Path) -> Path:
     """A name for a temporary file in the same folder."""
+    import secrets  # it brings hmac and random
+
     return path.with_name(f".edgebrain-{secrets.token_hex(6)}.partial")
 
 

@@ -183,11 +183,16 @@ def find_head(image: Image8) -> Head:
     small_size = (max(8, round(columns * scale)), max(8, round(rows * scale)))
     small = np.asarray(cv2.resize(image, small_size, interpolation=cv2.INTER_AREA), np.uint8)
     tolerance = max(5.0, _MASK_CONTRAST * (int(small.max()) - int(small.min())))
-    box, background = _head_in_mask(small, tolerance)
+    background = _background(small, tolerance)
+    box = Box(0, small.shape[0], 0, small.shape[1])
+    if background is not None:
+        box = _head_in_mask(small, background, tolerance)
     inner = _inset(box, _FRAME_INSET)
     if background is not None and inner.bottom - inner.top >= _MASK_SIDE // 4 <= inner.right - inner.left:
-        framed, inner_background = _head_in_mask(small[inner.top : inner.bottom, inner.left : inner.right], tolerance)
+        content = small[inner.top : inner.bottom, inner.left : inner.right]
+        inner_background = _background(content, tolerance)
         if inner_background is not None and abs(inner_background - background) > _FRAME_CONTRAST:
+            framed = _head_in_mask(content, inner_background, tolerance)
             box = Box(
                 inner.top + framed.top,
                 inner.top + framed.bottom,
@@ -213,14 +218,17 @@ def _inset(box: Box, by: int) -> Box:
     return Box(box.top + by, box.bottom - by, box.left + by, box.right - by)
 
 
-def _head_in_mask(small: Image8, tolerance: float) -> tuple[Box, int | None]:
-    whole = Box(0, small.shape[0], 0, small.shape[1])
+def _background(small: Image8, tolerance: float) -> int | None:
+    """The grey level of the border, or None where it is not uniform."""
     border = np.concatenate([small[0], small[-1], small[1:-1, 0], small[1:-1, -1]])
     background = int(np.median(border))
-    if np.mean(np.abs(border.astype(np.int16) - background) <= tolerance) < _UNIFORM_BORDER:
-        return whole, None
+    uniform = np.mean(np.abs(border.astype(np.int16) - background) <= tolerance) >= _UNIFORM_BORDER
+    return background if uniform else None
+
+
+def _head_in_mask(small: Image8, background: int, tolerance: float) -> Box:
     distance = cv2.absdiff(small, np.full_like(small, background))
-    return _largest_part((distance > tolerance).astype(np.uint8)) or whole, background
+    return _largest_part((distance > tolerance).astype(np.uint8)) or Box(0, small.shape[0], 0, small.shape[1])
 
 
 def _largest_part(mask: Image8) -> Box | None:
@@ -228,14 +236,26 @@ def _largest_part(mask: Image8) -> Box | None:
     cleaned = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)  # thin text and specks go
     # Closing joins scalp and brain over the dark skull.
     cleaned = cv2.morphologyEx(cleaned, cv2.MORPH_CLOSE, kernel, iterations=2)
-    count, _, stats, _ = cv2.connectedComponentsWithStats(cleaned, connectivity=8)
-    if count <= 1:
+    # Outer contours bound the same 8-connected parts as labelling every pixel does, in a tenth of the time; a part in
+    # the hole of another is smaller than that one.
+    outlines, _ = cv2.findContours(cleaned, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not outlines:
         return None
+    bounds = [cv2.boundingRect(outline) for outline in outlines]
+    spans = [width * height for _, _, width, height in bounds]
+    largest = max(spans)
+    if largest < _MIN_HEAD_AREA * mask.size:
+        return None
+    left, top, width, height = bounds[spans.index(largest)] if spans.count(largest) == 1 else _first_labelled(cleaned)
+    return Box(top, top + height, left, left + width)
+
+
+def _first_labelled(mask: AnyPixels) -> tuple[int, int, int, int]:
+    # Of parts of one size, version 1 takes the one that labelling comes to first.
+    stats = cv2.connectedComponentsWithStats(mask, connectivity=8)[2]
     spans = stats[1:, cv2.CC_STAT_WIDTH] * stats[1:, cv2.CC_STAT_HEIGHT]
     left, top, width, height = (int(v) for v in stats[1 + int(np.argmax(spans)), :4])
-    if width * height < _MIN_HEAD_AREA * mask.size:
-        return None
-    return Box(top, top + height, left, left + width)
+    return left, top, width, height
 
 
 def fit(image: Image8, spec: InputSpec, background: int) -> Image8:

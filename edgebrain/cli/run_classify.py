@@ -13,12 +13,12 @@ from edgebrain import inputs
 from edgebrain.cli.progress import progress
 from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
 from edgebrain.pipeline import run_pipeline
-from edgebrain.results.resume import Resume
 from edgebrain.results.writers import open_writer
 
 if TYPE_CHECKING:
     from edgebrain.classifier import Classifier
     from edgebrain.cli.requests import ModelRequest
+    from edgebrain.results.resume import Resume
     from edgebrain.types import Prediction
 
 

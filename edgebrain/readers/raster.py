@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgebrain.errors import ScanTooLarge, UnreadableScan
-from edgebrain.readers import tiff_plane
 from edgebrain.readers.grey import Order, reduce
 from edgebrain.readers.headers import COPY_AGAIN, Limits, check_limits, parse, verify
-from edgebrain.readers.tiff import GREY_INVERTED, Page, parse_pages
 from edgebrain.types import AnyPixels, Scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from edgebrain.readers.tiff import Page
 
 # Exif orientation -> (transpose first, then flip rows, then flip columns) that sets the image upright.
 UPRIGHT = {
@@ -62,6 +62,8 @@ def frames(data: bytes, source: str, form: str, sha256: str, limits: Limits) -> 
             warnings=grey.warnings,
         )
         return
+    from edgebrain.readers.tiff import parse_pages  # its tables are the largest, and the others start without them
+
     pages = parse_pages(data, limits, source)
     buffer = bytearray(data)
     for index, page in enumerate(pages):
@@ -89,6 +91,9 @@ def upright(pixels: AnyPixels, orientation: int) -> AnyPixels:
 
 def _tiff_page(buffer: bytearray, size: int, page: Page, source: str) -> tuple[AnyPixels, Order]:
     """Decode all planes of a page to [H, W] or [H, W, C], white-is-zero undone."""
+    from edgebrain.readers import tiff_plane
+    from edgebrain.readers.tiff import GREY_INVERTED
+
     shape = page.header.height, page.header.width * tiff_plane.widened(page)
     planes: list[AnyPixels] = []
     for plane in range(page.planes):

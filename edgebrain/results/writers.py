@@ -17,10 +17,7 @@ from edgebrain import __version__
 from edgebrain.errors import UsageError
 from edgebrain.files import kind_of
 from edgebrain.outputs import GrowingFile, Stream, WholeFile, open_stream
-from edgebrain.results import csv_rows
 from edgebrain.results.records import reading_order, to_json
-from edgebrain.results.resume import Resume
-from edgebrain.results.sorting import Spool, sort_file
 from edgebrain.types import RECORD_SCHEMA
 
 if TYPE_CHECKING:
@@ -31,7 +28,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edgebrain.outputs import Output
-    from edgebrain.results.resume import RowFormat
+    from edgebrain.results.resume import Resume, RowFormat
+    from edgebrain.results.sorting import Spool
     from edgebrain.types import Prediction
 
 ResultFormat = Literal["table", "json", "jsonl", "csv"]
@@ -213,19 +211,31 @@ def open_writer(
         terminal = sys.stdout if output is None and stdout is None else None
         return TableWriter(_whole(output, kind, stdout), sort=sort, terminal=terminal)
     if result_format == "json":
-        spool = Spool(output.parent if output is not None and kind != "stream" else None) if sort else None
+        spool = _spool(output.parent if output is not None and kind != "stream" else None) if sort else None
         return _RowWriter(_json_layout(), _whole(output, kind, stdout), spool=spool)
     row_format = cast("RowFormat", result_format)
     if output is None or kind == "stream":
         stream = _stream(output, stdout)
         layout = _row_layout(row_format, labels, shown=stream.is_terminal)
-        return _RowWriter(layout, stream, spool=Spool(None) if sort else None)
+        return _RowWriter(layout, stream, spool=_spool(None) if sort else None)
     resumed = _resumed(resume, output, row_format, labels)
     replace = kind == "full" and overwrite
     seen = None if replace else resumed.size if resumed is not None else 0
-    finish = partial(sort_file, output, row_format) if sort else None
+    finish = partial(_sort, output, row_format) if sort else None
     file = GrowingFile(output, replace=replace, size=seen, finish=finish)
     return _RowWriter(_row_layout(row_format, labels), file, resumed=resumed)
+
+
+def _spool(folder: Path | None) -> Spool:
+    from edgebrain.results.sorting import Spool  # what a start does not need, a start does not pay for; so below
+
+    return Spool(folder)
+
+
+def _sort(output: Path, row_format: RowFormat) -> None:
+    from edgebrain.results.sorting import sort_file
+
+    sort_file(output, row_format)
 
 
 def _check_options(
@@ -260,6 +270,8 @@ def _whole(output: Path | None, kind: str, stdout: BinaryIO | None) -> Output:
 def _resumed(resume: Resume | bool, output: Path, row_format: RowFormat, labels: Sequence[str]) -> Resume | None:
     if resume is False:
         return None
+    from edgebrain.results.resume import Resume
+
     found = Resume.scan(output, row_format) if resume is True else resume
     if found.labels is not None and found.labels != tuple(labels):
         raise UsageError(
@@ -271,6 +283,8 @@ def _resumed(resume: Resume | bool, output: Path, row_format: RowFormat, labels:
 
 def _row_layout(row_format: RowFormat, labels: Sequence[str], *, shown: bool = False) -> _Layout:
     if row_format == "csv":
+        from edgebrain.results import csv_rows
+
         encode = partial(csv_rows.row, labels=tuple(labels), shown=shown)
         return _Layout(encode=encode, head=csv_rows.header(labels))
     return _Layout(encode=lambda prediction: to_json(prediction).encode("ascii") + b"\n")

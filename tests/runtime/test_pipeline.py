@@ -407,3 +407,26 @@ def test_resident_memory_of_the_real_engine_does_not_grow(tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 3_000_000
+
+
+def test_batches_side_by_side_give_the_same_records(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"{seed}.png") for seed in range(21)]
+    for seed, path in enumerate(paths):
+        cv2.imwrite(path, draw_phantom(PhantomSpec(seed=seed, side=128)))
+    plain = Classifier.load("edge", threads=2)
+    together = Classifier.load("edge", threads=2, throughput=True)
+    for a, b in zip(plain.classify_many(paths), together.classify_many(paths), strict=True):
+        assert (a.path, a.label, a.triage) == (b.path, b.label, b.triage)
+        assert b.probabilities == pytest.approx(a.probabilities, abs=1e-5)
+
+
+def test_a_run_puts_the_threads_of_opencv_back(fake: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), draw_phantom(PhantomSpec(side=64)))
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        assert len(list(fake.classify_many([path]))) == 1
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
