@@ -9,6 +9,7 @@ for a table, and for 24 bytes a record where sorting was asked for.
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TextIO, cast
@@ -70,7 +71,7 @@ class Writer(Protocol):
     ) -> None: ...
 
 
-class ClosingWriter:
+class ClosingWriter(ABC):
     """Closes when its block ends well, aborts when it does not; once."""
 
     _ended = False
@@ -98,11 +99,13 @@ class ClosingWriter:
         else:
             self.abort()
 
+    @abstractmethod
     def _close(self) -> None:
-        raise NotImplementedError
+        """End well; called once."""
 
+    @abstractmethod
     def _abort(self) -> None:
-        raise NotImplementedError
+        """End early; called once."""
 
 
 @dataclass(frozen=True)
