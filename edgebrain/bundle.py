@@ -144,7 +144,7 @@ def read_manifest(folder: Path) -> Manifest:
         tree = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InvalidManifest(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(tree, dict) or not isinstance(tree.get("schema_version"), int):
+    if not isinstance(tree, dict) or type(tree.get("schema_version")) is not int:
         raise InvalidManifest(f"{path} has no schema_version; it is not a manifest of edgebrain.")
     manifest = parse_manifest(migrate(tree, path), path)
     check(manifest, path)

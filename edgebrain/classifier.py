@@ -10,19 +10,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgebrain import decision, preprocessing
+from edgebrain import decision
 from edgebrain import device as machine
-from edgebrain import readers as reading
 from edgebrain.bundle import Bundle, open_bundle
 from edgebrain.engines import Engine, EngineOptions, open_engine
-from edgebrain.errors import EngineFailed, ScanError, UsageError
+from edgebrain.errors import EngineFailed, UsageError
+from edgebrain.ready import ReadyScan, Source, read_ready
 from edgebrain.types import (
-    AnyPixels,
     EngineRef,
     ErrorRef,
     Float32,
@@ -39,44 +37,8 @@ from edgebrain.types import (
 if TYPE_CHECKING:
     from edgebrain.device import Choice
 
-Source = str | os.PathLike[str] | bytes | AnyPixels
-"""A path, the bytes of a file, or an array: [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA."""
-
-
 _CONCURRENT = frozenset({"onnxruntime"})
 """Engines that several threads may run at the same time."""
-
-
-@dataclass(frozen=True)
-class ReadyScan:
-    """A scan on its way through: read and prepared, or failed with an error.
-
-    Attributes:
-        path: The record's path.
-        frame: The record's frame.
-        scan: What was read, without its pixels: they are not needed any more, and many scans may wait.
-        width: Columns of the scan.
-        height: Rows of the scan.
-        prepared: The graph's input; None when there is an error.
-        error: Why there is no input.
-        read_ms: Time of reading and decoding.
-        preprocess_ms: Time of preprocessing.
-    """
-
-    path: str
-    frame: int
-    scan: Scan | None
-    width: int
-    height: int
-    prepared: Prepared | None
-    error: ScanError | None
-    read_ms: float
-    preprocess_ms: float
-
-
-def refused(path: str, error: ScanError) -> ReadyScan:
-    """A source that gave no scan at all."""
-    return ReadyScan(path, 0, None, 0, 0, None, error, 0.0, 0.0)
 
 
 class Classifier:
@@ -175,39 +137,7 @@ class Classifier:
 
     def read(self, source: Source) -> Iterator[ReadyScan]:
         """Read and prepare every frame of a source; an error becomes a ready scan that says so, and ends the source."""
-        path = _name_of(source)
-        started = time.perf_counter()
-        frame = 0
-        try:
-            for scan in _scans(source):
-                read_ms = (time.perf_counter() - started) * 1e3
-                yield self._prepare(scan, path, read_ms)
-                frame = scan.frame + 1
-                started = time.perf_counter()
-        except ScanError as error:
-            yield ReadyScan(path, frame, None, 0, 0, None, error, (time.perf_counter() - started) * 1e3, 0.0)
-
-    def _prepare(self, scan: Scan, path: str, read_ms: float) -> ReadyScan:
-        started = time.perf_counter()
-        prepared, failure = None, None
-        try:
-            prepared = preprocessing.prepare(scan, self.bundle.manifest.input)
-        except ScanError as error:
-            failure = error
-        elapsed = (time.perf_counter() - started) * 1e3
-        height, width = scan.pixels.shape
-        light = Scan(
-            pixels=_NO_PIXELS,
-            source=scan.source,
-            frame=scan.frame,
-            frames=scan.frames,
-            format=scan.format,
-            sha256=scan.sha256,
-            color_fraction=scan.color_fraction,
-            spacing=scan.spacing,
-            warnings=scan.warnings,
-        )
-        return ReadyScan(path, scan.frame, light, width, height, prepared, failure, read_ms, elapsed)
+        return read_ready(source, self.bundle.manifest.input)
 
     def predict(self, ready: list[ReadyScan]) -> list[Prediction]:
         """Run the engine on a batch and decide; failed scans pass through as error records, in their place.
@@ -217,24 +147,34 @@ class Classifier:
         """
         images = [r.prepared.image for r in ready if r.prepared is not None]
         started = time.perf_counter()
-        logits = iter(self._logits(np.stack(images))) if images else iter(())
+        rows = iter(self._run(np.stack(images))) if images else iter(())
         infer_ms = (time.perf_counter() - started) * 1e3 / max(1, len(images))
-        return [self._error(r) if r.prepared is None else self._answer(r, next(logits), infer_ms) for r in ready]
+        return [self._error(r) if r.prepared is None else self._answer(r, *next(rows), infer_ms) for r in ready]
 
-    def _logits(self, images: Image8) -> Float32:
-        logits = self.engine.run(images)["logits"]
-        expected = (len(images), len(self.bundle.manifest.labels))
-        if logits.shape != expected:
-            raise EngineFailed(f"{self.choice.artifact.file} gives logits {logits.shape} instead of {expected}.")
-        if not np.isfinite(logits).all():
+    def _run(self, images: Image8) -> list[tuple[Float32, float | None]]:
+        """Logits [K] and outlier score, if the model has one, of every image."""
+        outputs = self.engine.run(images)
+        n, manifest = len(images), self.bundle.manifest
+        logits = self._checked(outputs, "logits", (n, len(manifest.labels)))
+        if manifest.graph.outlier is None:
+            return [(row, None) for row in logits]
+        outliers = self._checked(outputs, "outlier", (n,))
+        return [(row, decision.outlier_score(float(one))) for row, one in zip(logits, outliers, strict=True)]
+
+    def _checked(self, outputs: dict[str, Float32], role: str, expected: tuple[int, ...]) -> Float32:
+        values = outputs.get(role)
+        if values is None or values.shape != expected:
+            found = "nothing" if values is None else values.shape
+            raise EngineFailed(f"{self.choice.artifact.file} gives {role} {found} instead of {expected}.")
+        if not np.isfinite(values).all():
             # No answer may rest on such numbers, and whatever made them is broken for other scans, too.
             raise EngineFailed(
-                f"{self.choice.artifact.file} gives logits that are not finite on {self.engine.info.provider}.",
+                f"{self.choice.artifact.file} gives {role} that are not finite on {self.engine.info.provider}.",
                 remedy="Try another precision (--precision fp32) and check the bundle.",
             )
-        return logits
+        return values
 
-    def _answer(self, ready: ReadyScan, logits: Float32, infer_ms: float) -> Prediction:
+    def _answer(self, ready: ReadyScan, logits: Float32, outlier: float | None, infer_ms: float) -> Prediction:
         assert ready.scan is not None
         assert ready.prepared is not None
         manifest = self.bundle.manifest
@@ -244,6 +184,7 @@ class Classifier:
             manifest.negative_label,
             manifest.decision,
             color_fraction=ready.scan.color_fraction,
+            outlier=outlier,
         )
         return Prediction(
             path=ready.path,
@@ -252,6 +193,7 @@ class Classifier:
             label=verdict.label,
             probabilities=verdict.probabilities,
             tumor_probability=verdict.tumor_probability,
+            outlier_score=outlier,
             triage=verdict.triage,
             reasons=verdict.reasons,
             model=self.model,
@@ -282,9 +224,6 @@ class Classifier:
         self.engine.close()
 
 
-_NO_PIXELS: AnyPixels = np.empty((0, 0), np.uint8)
-
-
 def _precision(name: str | Precision | None) -> Precision | None:
     if name is None:
         return None
@@ -303,20 +242,6 @@ def _path(name: object) -> str:
             remedy="Give the bytes of a file or an array to classify().",
         )
     return path
-
-
-def _name_of(source: Source) -> str:
-    if isinstance(source, bytes):
-        return "<bytes>"
-    return "<array>" if isinstance(source, np.ndarray) else os.fspath(source)
-
-
-def _scans(source: Source) -> Iterator[Scan]:
-    if isinstance(source, np.ndarray):
-        return iter((reading.from_array(source),))
-    if isinstance(source, bytes):
-        return reading.read(source, "<bytes>")
-    return reading.read_path(source)
 
 
 def _timing(ready: ReadyScan, infer_ms: float) -> Timing:

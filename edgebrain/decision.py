@@ -3,7 +3,8 @@
 Probabilities are ``softmax(logits / temperature)`` (temperature scaling, Guo et al., "On Calibration of Modern Neural
 Networks", ICML 2017). Triage has three outcomes and no silent middle:
 
-* The picture cannot be what the model was made for: *cannot_assess*.
+* The picture cannot be what the model was made for, since it is coloured or its outlier score is too high:
+  *cannot_assess*.
 * The tumour probability reaches the operating point: *prioritise*, also when the kind of tumour is unclear.
 * It lies below ``standard_below`` and the best label is confident: *standard*, read in turn.
 * Anything in between: *cannot_assess*, which goes to a person too.
@@ -11,6 +12,7 @@ Networks", ICML 2017). Triage has three outcomes and no silent middle:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +20,9 @@ import msgspec
 import numpy as np
 
 from edgebrain.types import Float32, Float64, Triage
+
+_DIGITS = range(2, 10)
+"""Decimals of a score in words: as many as it takes to tell it from its limit."""
 
 
 class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,6 +34,8 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         standard_below: Tumour probability below which a scan is read in turn; between the two nothing is claimed.
         min_confidence: Probability that the best label needs, unless the scan is prioritised anyway.
         max_color_fraction: Share of coloured pixels above which the picture is not taken for an MRI slice.
+        max_outlier: Outlier score above which the picture is not taken for a brain MRI slice; None for a model without
+            a limit.
     """
 
     temperature: float = 1.0
@@ -36,6 +43,7 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     standard_below: float = 0.5
     min_confidence: float = 0.0
     max_color_fraction: float = 0.05
+    max_outlier: float | None = None
 
 
 class Verdict(NamedTuple):
@@ -66,8 +74,30 @@ def probabilities_of(logits: Float32, temperature: float) -> Float64:
     return result
 
 
+def outlier_score(logit: float) -> float:
+    """How little a picture is like a brain MRI slice: the sigmoid of the graph's outlier output.
+
+    The output is trained on pictures of other things (outlier exposure: Hendrycks et al., "Deep Anomaly Detection with
+    Outlier Exposure", ICLR 2019).
+
+    Args:
+        logit: Any number; ``nan`` stays ``nan``.
+
+    Returns:
+        The score in [0, 1].
+    """
+    small = math.exp(-abs(logit))  # of the absolute value, so that nothing overflows
+    return small / (1 + small) if logit < 0 else 1 / (1 + small)
+
+
 def decide(
-    logits: Float32, labels: Sequence[str], negative: str | None, spec: DecisionSpec, *, color_fraction: float = 0.0
+    logits: Float32,
+    labels: Sequence[str],
+    negative: str | None,
+    spec: DecisionSpec,
+    *,
+    color_fraction: float = 0.0,
+    outlier: float | None = None,
 ) -> Verdict:
     """Decide on one scan.
 
@@ -77,23 +107,44 @@ def decide(
         negative: The label that means "no tumour", where the model has one.
         spec: Decision parameters.
         color_fraction: Share of coloured pixels; MRI slices are grey.
+        outlier: Outlier score in [0, 1], see :func:`outlier_score`; None where the model has none.
 
     Returns:
         The verdict, with a reason for its triage in words.
+
+    Raises:
+        ValueError: There is a limit for the outlier score, and no score.
     """
     row = probabilities_of(logits, spec.temperature)
     best = int(row.argmax())
     label, confidence = labels[best], float(row[best])
     named = {name: float(p) for name, p in zip(labels, row, strict=True)}
     tumor = None if negative is None else 1.0 - named[negative]
-    if color_fraction > spec.max_color_fraction:
-        reason = f"{color_fraction:.0%} of the pixels are coloured: not an MRI slice as the model knows them"
-        return Verdict(label, named, tumor, Triage.CANNOT_ASSESS, (reason,))
+    foreign = _no_such_picture(spec, color_fraction, outlier)
+    if foreign:
+        return Verdict(label, named, tumor, Triage.CANNOT_ASSESS, foreign)
     if tumor is None:
         triage, reasons = _triage_kind(label, confidence, spec)
     else:
         triage, reasons = _triage_tumor(label, confidence, tumor, spec)
     return Verdict(label, named, tumor, triage, reasons)
+
+
+def _no_such_picture(spec: DecisionSpec, color_fraction: float, outlier: float | None) -> tuple[str, ...]:
+    """Why the picture is not what the model was made for; empty if nothing says so."""
+    if outlier is None and spec.max_outlier is not None:
+        raise ValueError("The decision limits the outlier score, and no score was given.")
+    reasons = []
+    if not color_fraction <= spec.max_color_fraction:
+        reasons.append(f"{color_fraction:.0%} of the pixels are coloured: not an MRI slice as the model knows them")
+    # Asked so that a number that is none is never within the limit.
+    limit = 1.0 if spec.max_outlier is None else spec.max_outlier
+    if outlier is not None and not outlier <= limit:
+        shown = next((d for d in _DIGITS if f"{outlier:.{d}f}" != f"{limit:.{d}f}"), _DIGITS[-1])
+        reasons.append(
+            f"does not look like a brain MRI slice (outlier score {outlier:.{shown}f}, limit {limit:.{shown}f})"
+        )
+    return tuple(reasons)
 
 
 def _unsure(label: str, confidence: float, spec: DecisionSpec) -> str:

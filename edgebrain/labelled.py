@@ -16,11 +16,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgebrain.errors import UsageError
+from edgebrain.folders import absolute, folders_in, scans_below
 from edgebrain.outputs import write_whole
 
 NO_TUMOR = "no_tumor"
 ANY_TUMOR = "tumor"
 """Label of binary sets: some tumour, its kind unknown."""
+NOT_BRAIN_MRI = "not_brain_mri"
+"""What is no scan: any other picture, kept to measure whether a model refuses it. No model answers with it."""
 
 CLASS_ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -29,6 +32,7 @@ CLASS_ALIASES: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("pituitary", "pituitary_tumor", "pituitary_tumour", "pituitary_adenoma", "pi"), "pituitary"),
         **dict.fromkeys(("no_tumor", "no_tumour", "notumor", "notumour", "no", "healthy", "negative"), NO_TUMOR),
         **dict.fromkeys(("tumor", "tumour", "yes", "positive"), ANY_TUMOR),
+        **dict.fromkeys(("not_brain_mri", "outlier", "outliers", "other_pictures"), NOT_BRAIN_MRI),
     }
 )
 """Class names of published sets, in lower case with ``_`` between words, and the label each stands for."""
@@ -142,8 +146,8 @@ def write_samples(path: str | Path, samples: Sequence[Sample], *, base: str | Pa
         UsageError: The file cannot be written.
     """
     target = Path(path)
-    home = _absolute(target.parent)
-    below = home if base is None else _absolute(base)
+    home = absolute(target.parent)
+    below = home if base is None else absolute(base)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -160,7 +164,7 @@ def _fold(name: str) -> str:
 
 
 def _read_folder(root: Path, labels: Collection[str]) -> Iterator[Sample]:
-    home = _absolute(root)
+    home = absolute(root)
     own_split = SPLIT_ALIASES.get(_fold(home.name), "")
     own_source = home.parent.name if own_split else home.name
     found = sorted(_class_folders(root, labels, depth=0), key=lambda item: item[0].relative_to(root).as_posix())
@@ -170,7 +174,7 @@ def _read_folder(root: Path, labels: Collection[str]) -> Iterator[Sample]:
         parents = folder.relative_to(root).parts[:-1]
         splits = [SPLIT_ALIASES[_fold(part)] for part in parents if _fold(part) in SPLIT_ALIASES]
         sets = [part for part in parents if _fold(part) not in SPLIT_ALIASES]
-        files = _scans_below(folder)
+        files = scans_below(folder)
         if not files:
             raise UsageError(
                 f"The class folder {str(folder)!r} has no scans.",
@@ -185,7 +189,7 @@ def _class_folders(folder: Path, labels: Collection[str], *, depth: int) -> Iter
     """Find class folders; a folder that holds class folders is a data set, whatever its own name."""
     classes: list[tuple[Path, str]] = []
     others: list[Path] = []
-    for child in _folders_in(folder):
+    for child in folders_in(folder):
         below = list(_class_folders(child, labels, depth=depth + 1)) if depth < _MAX_DEPTH else []
         label = canonical_label(child.name, labels=labels)
         if below:
@@ -195,14 +199,14 @@ def _class_folders(folder: Path, labels: Collection[str], *, depth: int) -> Iter
         elif _fold(child.name) not in _NOT_LABELLED:
             others.append(child)
     for other in others if classes else ():
-        if _scans_below(other):
+        if scans_below(other):
             raise _unknown_class(other.name, str(folder), labels)
     yield from classes
 
 
 def _no_classes(root: Path, labels: Collection[str]) -> UsageError:
-    for child in _folders_in(root):
-        if _closest(child.name, labels) and _scans_below(child):
+    for child in folders_in(root):
+        if _closest(child.name, labels) and scans_below(child):
             return _unknown_class(child.name, str(root), labels)
     if canonical_label(root.name, labels=labels) is not None:
         return UsageError(
@@ -226,29 +230,6 @@ def _unknown_class(name: str, where: str, labels: Collection[str]) -> UsageError
     known = ", ".join(dict.fromkeys([*labels, *CLASS_ALIASES.values()]))
     remedy = f"Did you mean {label}?" if label else f"Known classes: {known}. Rename it, or move it elsewhere."
     return UsageError(f"Unknown class {name!r} in {where!r}.", remedy=remedy)
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(folder / entry.name for entry in entries if entry.is_dir() and not _hidden(entry.name))
-    except OSError as error:
-        raise UsageError(f"Cannot list {str(folder)!r}: {error.strerror or error}.") from error
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX"))
-
-
-def _scans_below(folder: Path) -> list[Path]:
-    from edgebrain.readers import SUFFIXES  # manifests need no reader
-
-    endings = tuple(SUFFIXES)
-    files: list[Path] = []
-    for top, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not _hidden(name)]
-        files += [Path(top, name) for name in names if name.lower().endswith(endings) and not _hidden(name)]
-    return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
 
 
 def _read_manifest(manifest: Path, labels: Collection[str]) -> Iterator[Sample]:
@@ -306,13 +287,8 @@ def _bad_line(manifest: Path, line: int, what: str) -> UsageError:
     return UsageError(f"{str(manifest)!r}, line {line}: {what}.")
 
 
-def _absolute(path: str | Path) -> Path:
-    """Make a path absolute without following links: a data set is called what the user calls it."""
-    return Path(os.path.normpath(Path(path).absolute()))
-
-
 def _portable(path: str, home: Path, below: Path) -> str:
-    full = _absolute(path)
+    full = absolute(path)
     if not full.is_relative_to(below):
         return str(full)
     relative = Path(os.path.relpath(full, home)).as_posix()

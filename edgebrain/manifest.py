@@ -16,25 +16,36 @@ from edgebrain.decision import DecisionSpec
 from edgebrain.errors import InvalidManifest, UnsupportedSchema
 from edgebrain.types import PREPROCESSING_VERSION, InputSpec, Precision
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 UPGRADE = "Upgrade edgebrain: pip install --upgrade edgebrain"
 _SIDES = (16, 4096)  # pixels; what lies outside is a mistake, not a model
 _ALL = 100  # per cent
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
-MIGRATIONS: Mapping[int, Migration] = {}
+
+
+def _without_outlier(tree: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 names an outlier output and its limit; a model of version 1 has neither."""
+    graph, decision = tree["graph"], tree["decision"]
+    if "outlier" in graph or "max_outlier" in decision:
+        raise ValueError("there is no outlier output in this version")
+    return {**tree, "graph": {**graph, "outlier": None}, "decision": {**decision, "max_outlier": None}}
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _without_outlier}
 """Step that turns a manifest of version N into one of version N + 1, by N. Version 1 is the first."""
 
 
 class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Names of the graph's input and outputs; ``embedding`` and ``cam`` are absent where there are none."""
+    """Names of the graph's input and outputs; all but ``logits`` are absent where there are none."""
 
     input: str = "image"
     logits: str = "logits"
     embedding: str | None = None
     cam: str | None = None
     embedding_size: int = 0
+    outlier: str | None = None
 
 
 class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,6 +162,12 @@ def check(manifest: Manifest, path: Path) -> None:
         "decision.temperature must be above 0 and finite": not 0 < decision.temperature < float("inf"),
         "decision.min_confidence and max_color_fraction must lie between 0 and 1": not all(
             0 <= share <= 1 for share in (decision.min_confidence, decision.max_color_fraction)
+        ),
+        "decision.max_outlier must lie between 0 and 1, both excluded": not (
+            decision.max_outlier is None or 0 < decision.max_outlier < 1
+        ),
+        "decision.max_outlier limits an output that graph.outlier does not name": (
+            decision.max_outlier is not None and manifest.graph.outlier is None
         ),
         "id, version and labels must be text that can be printed": not all(
             text and text.isprintable() for text in (manifest.id, manifest.version, *labels)

@@ -17,12 +17,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from edgebrain import heap
-from edgebrain.classifier import ReadyScan, refused
 from edgebrain.cpus import usable_cpus
 from edgebrain.errors import UsageError
 from edgebrain.imaging import cv2
 from edgebrain.inputs import Item, Middle, Partial, Refused
 from edgebrain.readers import middle
+from edgebrain.ready import ReadyScan, refused
 from edgebrain.types import Prediction
 
 if TYPE_CHECKING:

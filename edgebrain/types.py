@@ -167,6 +167,7 @@ class Prediction:
         label: The most probable label, also when ``triage`` is ``cannot_assess``.
         probabilities: Calibrated probability per label; they sum to 1.
         tumor_probability: One minus the probability of the negative label; absent where a model has none.
+        outlier_score: How little the picture is like a brain MRI slice, 0 to 1; absent where a model does not say.
         triage: See Triage; absent on errors.
         reasons: Why ``triage`` is what it is, in words.
         model: Which file answered.
@@ -184,6 +185,7 @@ class Prediction:
     label: str | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
     tumor_probability: float | None = None
+    outlier_score: float | None = None
     triage: Triage | None = None
     reasons: tuple[str, ...] = ()
     model: ModelRef | None = None

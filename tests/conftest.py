@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from edgebrain.bundle import Artifact, Bundle, GraphSpec, Manifest, write_manifest
+from edgebrain.bundle import SCHEMA_VERSION, Artifact, Bundle, GraphSpec, Manifest, write_manifest
 from edgebrain.classifier import Classifier
 from edgebrain.decision import DecisionSpec
 from edgebrain.device import Choice
@@ -35,7 +35,12 @@ class FakeEngine:
     """An engine without a library: a fixed linear map of the image's 4 x 4 means."""
 
     def __init__(
-        self, bundle: Bundle, artifact: Artifact, options: EngineOptions, answer: Answer | None = None
+        self,
+        bundle: Bundle,
+        artifact: Artifact,
+        options: EngineOptions,
+        answer: Answer | None = None,
+        outlier: Answer | None = None,
     ) -> None:
         if options.device != "cpu":
             raise EngineUnavailable(f"The fake engine cannot run on {options.device!r}.", remedy="Use cpu.")
@@ -44,6 +49,8 @@ class FakeEngine:
         weights = np.random.default_rng(5).normal(0, 0.5, (16, len(bundle.manifest.labels)))
         self._weights = weights.astype(np.float32)
         self._answer = answer
+        self._outlier = outlier
+        self._names_outlier = bundle.manifest.graph.outlier is not None
         self._closed = False
 
     def run(self, images: Image8) -> dict[str, Float32]:
@@ -57,7 +64,10 @@ class FakeEngine:
         if self._answer is not None:
             logits = self._answer(images)
         cam = embedding.reshape(-1, 1, 4, 4) * self._weights[0].reshape(1, -1, 1, 1)
-        return {"logits": logits, "embedding": embedding, "cam": cam}
+        outputs = {"logits": logits, "embedding": embedding, "cam": cam}
+        if self._names_outlier:
+            outputs["outlier"] = embedding.mean(1) - 4 if self._outlier is None else self._outlier(images)
+        return outputs
 
     def close(self) -> None:
         self._closed = True
@@ -66,7 +76,7 @@ class FakeEngine:
 def make_manifest(**changes: Any) -> Manifest:
     """The manifest of a small model whose one artifact was never written."""
     fields: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "id": "tiny",
         "version": "1.0.0",
         "description": "A model for tests.",
@@ -90,7 +100,7 @@ def build_graph(
     batch: int | str = "N",
     side: int = SIDE,
 ) -> bytes:
-    """An ONNX graph: 4 x 4 means, of them a class map, the embedding and the logits."""
+    """An ONNX graph: 4 x 4 means, of them a class map, the embedding, the logits and an outlier output."""
     onnx = pytest.importorskip("onnx", reason="the extra 'export' brings the onnx package")
     helper, tensor = onnx.helper, onnx.TensorProto
     weights = np.random.default_rng(5).normal(0, 0.5, (16, len(LABELS))).astype(np.float32)
@@ -101,8 +111,15 @@ def build_graph(
         helper.make_node("Flatten", ["scaled"], ["embedding"]),
         helper.make_node("MatMul", ["embedding", "weights"], ["logits"]),
         helper.make_node("Conv", ["scaled", "per_class"], ["cam"]),
+        helper.make_node("ReduceMean", ["embedding"], ["mean"], axes=[1], keepdims=0),
+        helper.make_node("Sub", ["mean", "four"], ["outlier"]),
     ]
-    shapes = {"logits": [batch, len(LABELS)], "embedding": [batch, 16], "cam": [batch, len(LABELS), 4, 4]}
+    shapes = {
+        "logits": [batch, len(LABELS)],
+        "embedding": [batch, 16],
+        "cam": [batch, len(LABELS), 4, 4],
+        "outlier": [batch],
+    }
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -110,6 +127,7 @@ def build_graph(
         [helper.make_tensor_value_info(name, tensor.FLOAT, shapes[name]) for name in outputs],
         [
             onnx.numpy_helper.from_array(np.float32(1 / 16), "scale"),
+            onnx.numpy_helper.from_array(np.float32(4), "four"),
             onnx.numpy_helper.from_array(weights, "weights"),
             onnx.numpy_helper.from_array(weights[0].reshape(-1, 1, 1, 1), "per_class"),
         ],
@@ -128,11 +146,11 @@ def write_bundle(folder: Path, model: bytes, **changes: Any) -> Path:
     return folder
 
 
-def make_classifier(answer: Answer | None = None, **changes: Any) -> Classifier:
-    """A classifier with the fake engine; ``answer`` makes logits [N, K] of images [N, 1, H, W]."""
+def make_classifier(answer: Answer | None = None, outlier: Answer | None = None, **changes: Any) -> Classifier:
+    """A classifier with the fake engine; ``answer`` makes logits [N, K], ``outlier`` [N], of images [N, 1, H, W]."""
     bundle = Bundle(Path("no folder"), make_manifest(**changes))
     artifact = bundle.manifest.artifacts[0]
-    engine = FakeEngine(bundle, artifact, EngineOptions(), answer)
+    engine = FakeEngine(bundle, artifact, EngineOptions(), answer, outlier)
     return Classifier(bundle, engine, Choice(artifact, 1, "cpu", ("a test",), ()))
 
 

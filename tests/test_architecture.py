@@ -20,7 +20,7 @@ PURE = frozenset({"errors", "types"})
 FIGURES = PURE | {"metrics", "calibration", "intervals"}
 INPUT = PURE | {"imaging", "preprocessing", "readers", "inputs"}
 MODEL = PURE | {"decision", "graphs", "manifest", "bundle", "engines", "device", "cpus", "limits"}
-CLASSIFYING = INPUT | MODEL | {"explain", "classifier", "pipeline"}
+CLASSIFYING = INPUT | MODEL | {"ready", "explain", "classifier", "pipeline"}
 WRITING = PURE | {"", "files", "outputs", "results"}
 REPORTING = FIGURES | {"evaluation", "report"}
 RUNTIME = (
@@ -52,13 +52,16 @@ ALLOWED: dict[str, frozenset[str]] = {
     "inputs": PURE | {"readers"},
     "files": frozenset({"errors"}),
     "outputs": frozenset({"errors", "files"}),
-    "labelled": PURE | {"readers", "outputs"},
+    "folders": frozenset({"errors", "readers"}),
+    "labelled": PURE | {"folders", "outputs"},
     "engines": PURE | {"bundle"},
     "device": PURE | {"bundle", "cpus", "engines", "limits"},
+    "ready": INPUT - {"inputs"},
     "classifier": CLASSIFYING,
     "pipeline": CLASSIFYING | {"heap"},
     "results": WRITING,
-    "evaluation": FIGURES | CLASSIFYING | {"labelled", "report"},
+    "stress": PURE | {"imaging", "preprocessing"},
+    "evaluation": FIGURES | CLASSIFYING | {"labelled", "report", "stress"},
     "report": REPORTING,
     "adapt": RUNTIME,
     "benchmark": RUNTIME,

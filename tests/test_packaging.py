@@ -33,7 +33,7 @@ DISTRIBUTIONS = {"cv2": "opencv-python", "PIL": "pillow"}
 EXTRA_OF = {"train": "train", "export": "export", "edgebrain": ""}
 # Modules of the runtime that import an optional part when it is asked for.
 OPTIONAL = {
-    "plots.py": "report",
+    "canvas.py": "report",
     "dicom.py": "dicom",
     "nifti.py": "nifti",
     "ov.py": "openvino",

@@ -25,6 +25,12 @@ def evaluate(
         Path | None, typer.Option("--report", metavar="DIR", help="Write report.html, plots and evaluation.json.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    stress: Annotated[
+        bool, typer.Option("--stress", help="Also measure under changes of contrast, sharpness, geometry and frame.")
+    ] = False,
+    probes: Annotated[
+        bool, typer.Option("--probes", help="Also look for shortcuts: hide the tumour, or everything but the outline.")
+    ] = False,
 ) -> int:
     """Measure a model on labelled scans: figures with 95 % intervals, confusion matrix, calibration, triage.
 
@@ -32,8 +38,20 @@ def evaluate(
 
     Example:
       edgebrain evaluate splits.csv --split test --report report/
+      edgebrain evaluate splits.csv --split test --stress --probes --report report/
     """
-    from edgebrain.cli.run_evaluate import run_evaluate
+    from edgebrain.cli.run_evaluate import EvaluateRequest, run_evaluate
 
-    request = shared.ModelRequest(model, engine, precision, device, threads)
-    return run_evaluate(data, split, request, unique=unique, batch_size=batch_size, report=report, as_json=as_json)
+    return run_evaluate(
+        EvaluateRequest(
+            data=data,
+            split=split,
+            model=shared.ModelRequest(model, engine, precision, device, threads),
+            unique=unique,
+            batch_size=batch_size,
+            report=report,
+            as_json=as_json,
+            stress=stress,
+            probes=probes,
+        )
+    )

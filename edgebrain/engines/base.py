@@ -58,7 +58,8 @@ class Engine(Protocol):
             images: uint8 [N, 1, H, W].
 
         Returns:
-            Outputs by role: ``logits`` [N, K], and ``embedding`` [N, D] and ``cam`` [N, K, h, w] if there are any.
+            The outputs that the manifest names, by role: ``logits`` [N, K], and ``embedding`` [N, D], ``cam``
+            [N, K, h, w] and ``outlier`` [N] if there are any.
 
         Raises:
             EngineFailed: The engine broke.

@@ -33,7 +33,7 @@ class OrtEngine:
             )
         graph = bundle.manifest.graph
         self._input = graph.input
-        roles = {"logits": graph.logits, "embedding": graph.embedding, "cam": graph.cam}
+        roles = {"logits": graph.logits, "embedding": graph.embedding, "cam": graph.cam, "outlier": graph.outlier}
         self._roles = {role: name for role, name in roles.items() if name is not None}
         try:
             self._session: Any = onnxruntime.InferenceSession(

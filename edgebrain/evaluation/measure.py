@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgebrain.metrics import Indices, Numbers
     from edgebrain.types import Float64
 
-__all__ = ["ALL_SCANS", "Evaluation", "evaluate_arrays"]
+__all__ = ["ALL_SCANS", "Evaluation", "evaluate_arrays", "without_scans"]
 
 ALL_SCANS = "all"
 
@@ -102,6 +102,46 @@ def evaluate_arrays(  # noqa: PLR0917 - parallel inputs, one row a scan
         roc=_roc(case),
         risk_coverage=_risk(case),
         latency_ms=tuple(_latency(stage, times) for stage, times in (latency_ms or {}).items()),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def without_scans(
+    labels: Sequence[str], negative: str | None, *, failed: int = 0, seed: int = 0, resamples: int = 1000
+) -> Evaluation:
+    """The evaluation of a set without a labelled scan, of pictures alone for instance: every figure is undefined.
+
+    Args:
+        labels: The K labels of the model.
+        negative: The one that means no tumour, or None.
+        failed: Number of scans that got no answer.
+        seed: Seed of the bootstrap, for the record.
+        resamples: Number of its resamples, for the record.
+    """
+    none = Estimate(None)
+    return Evaluation(
+        mode="labels",
+        notes=("No scan was evaluated: every figure on scans is left empty.",),
+        n=0,
+        n_failed=failed,
+        n_groups=None,
+        labels=tuple(labels),
+        negative=negative,
+        accuracy=none,
+        balanced_accuracy=none,
+        macro_f1=none,
+        auroc=none,
+        coverage=none,
+        accuracy_assessed=none,
+        tumor=None if negative is None else TumorFigures(0, 0, none, none, none, none, none, none),
+        per_class=tuple(ClassFigures(label, 0, none, none, none, none, none, none) for label in labels),
+        confusion=tuple((0,) * len(labels) for _ in labels),
+        triage=(TriageRow(ALL_SCANS, 0, none, none, none),),
+        calibration=CalibrationFigures(ece=none, ece_equal_width=none, brier=none, nll=none, bins=()),
+        roc=(),
+        risk_coverage=RiskPoints(None, (), (), ()),
+        latency_ms=(),
         resamples=resamples,
         seed=seed,
     )

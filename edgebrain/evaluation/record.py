@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from edgebrain.intervals import Estimate
 
-EVALUATION_SCHEMA = 1
+EVALUATION_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,56 @@ class RocPoints:
 class RiskPoints:
     """Error rate among the most confident share of scans, thinned for drawing; ``aurc`` is of the whole curve."""
 
-    aurc: float
+    aurc: float | None
     coverage: tuple[float, ...]
     risk: tuple[float, ...]
     confidence: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """Pictures of one data set that are no brain MRI, and the share of them that was not refused."""
+
+    source: str
+    n: int
+    accepted: Estimate
+
+
+@dataclass(frozen=True)
+class ScoreBin:
+    """How many scans and pictures have an outlier score in [low, high); the last bin holds 1, too."""
+
+    low: float
+    high: float
+    scans: int
+    pictures: int
+
+
+@dataclass(frozen=True)
+class OutlierFigures:
+    """Whether the model tells brain MRI slices from other pictures.
+
+    Attributes:
+        n: Pictures, labelled ``not_brain_mri``, with an answer.
+        accepted: Share of pictures that are not ``cannot_assess``.
+        standard: Share of pictures left in their turn.
+        per_source: One row a data set of pictures.
+        scans: Scans with an outlier score.
+        limit: Outlier score above which the model refuses; None where it has no limit.
+        refused_as_outlier: Share of scans above the limit.
+        auroc: Chance that a picture's outlier score is above a scan's.
+        scores: Histogram of the outlier score; empty where the model gives none.
+    """
+
+    n: int
+    accepted: Estimate
+    standard: Estimate
+    per_source: tuple[PictureSource, ...]
+    scans: int
+    limit: float | None
+    refused_as_outlier: Estimate
+    auroc: Estimate
+    scores: tuple[ScoreBin, ...]
 
 
 @dataclass(frozen=True)
@@ -128,8 +174,8 @@ class Evaluation:
     Attributes:
         mode: ``labels``, or ``tumor_vs_none`` when the truth only says whether there is a tumour.
         notes: What a reader must know to read the figures right.
-        n: Scans with an answer; the figures are about these.
-        n_failed: Scans without one.
+        n: Scans with an answer; the figures are about these. With none, every figure is undefined.
+        n_failed: Scans and pictures without one.
         n_groups: Groups (patients, near-duplicates) among them, or None when every scan was taken as independent.
         labels: K labels, in the order of ``confusion``.
         negative: The label that means no tumour, or None.
@@ -149,6 +195,7 @@ class Evaluation:
         latency_ms: Time per stage, where it was measured.
         resamples: Number of bootstrap resamples.
         seed: Seed of the bootstrap.
+        outliers: Pictures that are no brain MRI; None where there are none and the model has no outlier score.
         schema: Version of this record.
     """
 
@@ -175,6 +222,7 @@ class Evaluation:
     latency_ms: tuple[Latency, ...]
     resamples: int
     seed: int
+    outliers: OutlierFigures | None = None
     schema: int = EVALUATION_SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgebrain.errors import UsageError
-from edgebrain.evaluation.measure import Evaluation, evaluate_arrays
+from edgebrain.evaluation.measure import Evaluation, evaluate_arrays, without_scans
+from edgebrain.evaluation.outliers import Seen, outlier_figures
 from edgebrain.inputs import Middle
-from edgebrain.labelled import Sample
+from edgebrain.labelled import NOT_BRAIN_MRI, Sample
 from edgebrain.pipeline import run_pipeline
 
 if TYPE_CHECKING:
     from edgebrain.classifier import Classifier
+    from edgebrain.manifest import Manifest
     from edgebrain.types import Prediction
+
+    Answered = tuple[Sample, Prediction]
 
 Follow = Callable[[Iterable["Prediction"]], Iterator["Prediction"]]
 
@@ -33,7 +38,7 @@ def evaluate_samples(
     Args:
         classifier: What is measured.
         samples: Labelled files; of several frames the middle one counts, as in training. Intervals count groups where
-            every sample has one.
+            every scan has one. Files labelled ``not_brain_mri`` are classified, too, and measured apart.
         batch_size: Scans that the engine gets at a time.
         follow: Watches the records go by, for a progress bar.
         complain: Takes the message of each scan that could not be used.
@@ -42,7 +47,7 @@ def evaluate_samples(
         UsageError: No scan could be used, or the labels do not fit the model.
     """
     manifest = classifier.bundle.manifest
-    answered: list[tuple[Sample, Prediction]] = []
+    answered: list[Answered] = []
     failed = 0
     predictions = follow(run_pipeline(classifier, (Middle(s.path) for s in samples), batch_size=batch_size))
     for sample, prediction in zip(samples, predictions, strict=True):
@@ -53,6 +58,21 @@ def evaluate_samples(
             complain(prediction.error.message if prediction.error else sample.path)
     if not answered:
         raise UsageError("None of the scans could be used.", remedy="Run 'edgebrain audit' on the data.")
+    scans = [(sample, answer) for sample, answer in answered if not _is_picture(sample, manifest)]
+    evaluation = _on_scans(manifest, scans, failed=failed)
+    if len(scans) == len(answered) and manifest.graph.outlier is None:
+        return evaluation
+    return _with_outliers(evaluation, manifest, answered)
+
+
+def _is_picture(sample: Sample, manifest: Manifest) -> bool:
+    # A model may have learned such pictures as one more label: then they are judged as scans are.
+    return sample.label == NOT_BRAIN_MRI and NOT_BRAIN_MRI not in manifest.labels
+
+
+def _on_scans(manifest: Manifest, answered: Sequence[Answered], *, failed: int) -> Evaluation:
+    if not answered:
+        return without_scans(manifest.labels, manifest.negative_label, failed=failed)
     grouped = all(sample.group for sample, _ in answered)
     return evaluate_arrays(
         manifest.labels,
@@ -63,3 +83,24 @@ def evaluate_samples(
         [sample.group for sample, _ in answered] if grouped else None,
         failed=failed,
     )
+
+
+def _with_outliers(evaluation: Evaluation, manifest: Manifest, answered: Sequence[Answered]) -> Evaluation:
+    seen = [
+        Seen(_is_picture(sample, manifest), sample.source, answer.triage, answer.outlier_score)
+        for sample, answer in answered
+        if answer.triage is not None
+    ]
+    # A picture seldom has a group: then it is one of its own, beside the groups of the scans.
+    grouped = evaluation.n_groups is not None or (evaluation.n == 0 and any(sample.group for sample, _ in answered))
+    figures = outlier_figures(
+        seen,
+        manifest.decision.max_outlier,
+        groups=[f"group {s.group}" if s.group else f"file {s.path}" for s, _ in answered] if grouped else None,
+        resamples=evaluation.resamples,
+        seed=evaluation.seed,
+    )
+    notes = evaluation.notes
+    if figures.n and evaluation.n:
+        notes += ("Pictures that are no brain MRI are in no figure but those on outliers.",)
+    return replace(evaluation, outliers=figures, notes=notes)

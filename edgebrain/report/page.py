@@ -47,7 +47,7 @@ pre { background: #f5f5f5; padding: .75rem .9rem; overflow-x: auto; white-space:
 """
 
 
-def page(evaluation: Evaluation, plots: Sequence[Plot], *, title: str, command: str) -> str:
+def page(evaluation: Evaluation, plots: Sequence[Plot], *, title: str, command: str, more: Sequence[Grid] = ()) -> str:
     """The whole page.
 
     Args:
@@ -55,11 +55,12 @@ def page(evaluation: Evaluation, plots: Sequence[Plot], *, title: str, command: 
         plots: Its plots; they are embedded.
         title: Title of the page.
         command: The command line that gives the same report again.
+        more: Further tables, after those of the evaluation.
 
     Returns:
         HTML, free of lone surrogates.
     """
-    first, *others = [_section(grid) for grid in grids(evaluation)]
+    first, *others = [_section(grid) for grid in (*grids(evaluation), *more)]
     notes = "".join(f"<li>{_safe(note)}</li>" for note in evaluation.notes)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -76,10 +77,7 @@ def page(evaluation: Evaluation, plots: Sequence[Plot], *, title: str, command: 
 <p class="warning">{_safe(DISCLAIMER)}</p>
 {f'<ul class="notes">{notes}</ul>' if notes else ""}
 {first}
-<h2>Plots</h2>
-<div class="plots">
-{"".join(_figure(plot) for plot in plots)}</div>
-{"".join(others)}<h2>How to get this report again</h2>
+{_gallery(plots)}{"".join(others)}<h2>How to get this report again</h2>
 <pre><code>{_safe(command)}</code></pre>
 <p class="caption">The same numbers, and more of them, are in evaluation.json next to this page.</p>
 </body>
@@ -89,6 +87,11 @@ def page(evaluation: Evaluation, plots: Sequence[Plot], *, title: str, command: 
 
 def _safe(text: str) -> str:
     return html.escape(printable(text))
+
+
+def _gallery(plots: Sequence[Plot]) -> str:
+    figures = "".join(_figure(plot) for plot in plots)
+    return f'<h2>Plots</h2>\n<div class="plots">\n{figures}</div>\n' if figures else ""
 
 
 def _figure(plot: Plot) -> str:

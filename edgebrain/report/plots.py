@@ -1,31 +1,26 @@
 """The plots of an evaluation as PNG files.
 
-Figures are drawn on their own canvas and styled one by one: neither pyplot nor matplotlib's global settings are
-touched, so drawing is safe in any thread and in a notebook. Colours are of Okabe & Ito's set, made for colour-blind
-readers; lines also differ in their dashes.
+Colours are of Okabe & Ito's set, made for colour-blind readers; lines also differ in their dashes.
 """
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgebrain.errors import MissingExtra, printable
+from edgebrain.errors import printable
 from edgebrain.evaluation.case import ANY_TUMOR, BINS
+from edgebrain.report.canvas import BLUE, FAINT, GREY, INK, VERMILLION, blank, png, style
+from edgebrain.report.outlier_plot import outlier_histograms
 from edgebrain.report.tables import percent, score
 
 if TYPE_CHECKING:
     from edgebrain.evaluation.record import Evaluation
 
-_INK, _GREY, _FAINT = "#1a1a1a", "#767676", "#e3e3e3"
-_BLUE, _VERMILLION = "#0072b2", "#d55e00"
-_COLORS = (_BLUE, "#e69f00", "#009e73", "#cc79a7", "#56b4e9", _VERMILLION)
+_COLORS = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#56b4e9", VERMILLION)
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1.5, 1.5)))
-_DPI = 160
-_SIZE = (5.4, 4.7)
 _STEEP = 0.9  # curves above this AUROC are told apart only in a magnified corner
 _CORNER = 0.1
 _INK_SWITCH = 0.72
@@ -48,90 +43,60 @@ def draw(evaluation: Evaluation) -> list[Plot]:
         evaluation: What to draw.
 
     Returns:
-        Confusion matrix, ROC curves, reliability diagram and risk-coverage curve.
+        Confusion matrix, ROC curves, reliability diagram and risk-coverage curve, where there are scans; histograms of
+        the outlier score, where there is one.
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    return [
-        Plot(
-            "confusion.png",
-            "Confusion matrix",
-            "Counts, with their share of the true label. A row holds the scans of one truth.",
-            _png(_confusion(evaluation)),
-        ),
-        Plot(
-            "roc.png",
-            "ROC curves",
-            "Share of true scans found against share of others called so, for every threshold.",
-            _png(_roc(evaluation)),
-        ),
-        Plot(
-            "reliability.png",
-            "Reliability",
-            "How often the model is right when it is so sure. Bars are 95 % intervals; below, scans per bin.",
-            _png(_reliability(evaluation)),
-        ),
-        Plot(
-            "risk_coverage.png",
-            "Risk and coverage",
-            "Errors that remain when only the surest share of scans is judged; the mark is what triage does.",
-            _png(_risk_coverage(evaluation)),
-        ),
-    ]
-
-
-def check() -> None:
-    """Say whether plots can be drawn.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
-    _matplotlib()
-
-
-def _matplotlib() -> tuple[Any, Any]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("Reports", extra="report", module="matplotlib") from error
-    return Figure, FigureCanvasAgg
-
-
-def _figure() -> Any:
-    figure_class, canvas_class = _matplotlib()
-    figure = figure_class(figsize=_SIZE, dpi=_DPI, layout="constrained", facecolor="white")
-    canvas_class(figure)
-    return figure
-
-
-def _png(figure: Any) -> bytes:
-    stream = io.BytesIO()
-    # Without the library's version in it, the same evaluation gives the same bytes.
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
-
-
-def _style(axes: Any, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
-    axes.set_xlabel(x, fontsize=9.5, color=_INK)
-    axes.set_ylabel(y, fontsize=9.5, color=_INK)
-    axes.tick_params(labelsize=8.5, colors=_GREY, labelcolor=_INK, length=3)
-    axes.grid(visible=True, color=_FAINT, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in {"left", "bottom"})
-        spine.set_color(_GREY)
+    plots = []
+    if evaluation.n:
+        plots += [
+            Plot(
+                "confusion.png",
+                "Confusion matrix",
+                "Counts, with their share of the true label. A row holds the scans of one truth.",
+                png(_confusion(evaluation)),
+            ),
+            Plot(
+                "roc.png",
+                "ROC curves",
+                "Share of true scans found against share of others called so, for every threshold.",
+                png(_roc(evaluation)),
+            ),
+            Plot(
+                "reliability.png",
+                "Reliability",
+                "How often the model is right when it is so sure. Bars are 95 % intervals; below, scans per bin.",
+                png(_reliability(evaluation)),
+            ),
+            Plot(
+                "risk_coverage.png",
+                "Risk and coverage",
+                "Errors that remain when only the surest share of scans is judged; the mark is what triage does.",
+                png(_risk_coverage(evaluation)),
+            ),
+        ]
+    if evaluation.outliers is not None and evaluation.outliers.scores:
+        plots.append(
+            Plot(
+                "outliers.png",
+                "Outlier score",
+                "How little scans, and pictures that are no brain MRI, look like a brain MRI slice to the model. What "
+                "lies right of the limit is not assessed.",
+                png(outlier_histograms(evaluation.outliers)),
+            )
+        )
+    return plots
 
 
 def _confusion(evaluation: Evaluation) -> Any:
-    figure = _figure()
+    figure = blank()
     axes = figure.add_subplot()
     counts = np.array(evaluation.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
-    _style(axes, "Confusion matrix", "Predicted", "True")
+    style(axes, "Confusion matrix", "Predicted", "True")
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -146,22 +111,22 @@ def _confusion(evaluation: Evaluation) -> Any:
     size = max(5.0, min(12.0, 48 / len(names)))
     for (row, column), count in np.ndenumerate(counts):
         share = float(shares[row, column])
-        ink = "white" if share > _INK_SWITCH else _INK if count else _GREY
+        ink = "white" if share > _INK_SWITCH else INK if count else GREY
         text = f"{count:,}\n{percent(share)}" if count else "0"
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=size, linespacing=1.3)
     return figure
 
 
 def _roc(evaluation: Evaluation) -> Any:
-    figure = _figure()
+    figure = blank()
     axes = figure.add_subplot()
-    _style(axes, "ROC curves, each against the rest", "False positive rate", "True positive rate (sensitivity)")
+    style(axes, "ROC curves, each against the rest", "False positive rate", "True positive rate (sensitivity)")
     axes.set_aspect("equal")
     axes.set_xlim(-0.01, 1.0)
     axes.set_ylim(0.0, 1.01)
-    axes.plot((0, 1), (0, 1), color=_GREY, linewidth=0.8, linestyle=":")
+    axes.plot((0, 1), (0, 1), color=GREY, linewidth=0.8, linestyle=":")
     if not evaluation.roc:
-        axes.text(0.5, 0.3, "No curve: one side has no scans.", ha="center", fontsize=9.5, color=_INK)
+        axes.text(0.5, 0.3, "No curve: one side has no scans.", ha="center", fontsize=9.5, color=INK)
         return figure
     areas = {row.label: row.auroc.value for row in evaluation.per_class}
     if evaluation.tumor is not None:
@@ -169,11 +134,11 @@ def _roc(evaluation: Evaluation) -> Any:
     panels = [axes]
     if min(area for area in areas.values() if area is not None) > _STEEP:
         corner = axes.inset_axes((0.42, 0.42, 0.5, 0.5), xlim=(-0.002, _CORNER), ylim=(1 - _CORNER, 1.002))
-        corner.tick_params(labelsize=7.5, colors=_GREY, labelcolor=_INK, length=2)
-        corner.grid(visible=True, color=_FAINT, linewidth=0.6)
+        corner.tick_params(labelsize=7.5, colors=GREY, labelcolor=INK, length=2)
+        corner.grid(visible=True, color=FAINT, linewidth=0.6)
         for spine in corner.spines.values():
-            spine.set_color(_GREY)
-        axes.indicate_inset_zoom(corner, edgecolor=_GREY, linewidth=0.7)
+            spine.set_color(GREY)
+        axes.indicate_inset_zoom(corner, edgecolor=GREY, linewidth=0.7)
         panels.append(corner)
     for number, curve in enumerate(evaluation.roc):
         everything = curve.label not in evaluation.labels
@@ -183,7 +148,7 @@ def _roc(evaluation: Evaluation) -> Any:
             panel.plot(
                 curve.false_positive_rate,
                 curve.true_positive_rate,
-                color=_INK if everything else _COLORS[number % len(_COLORS)],
+                color=INK if everything else _COLORS[number % len(_COLORS)],
                 linestyle="-" if everything else _DASHES[number % len(_DASHES)],
                 linewidth=1.7,
                 label=name,
@@ -201,18 +166,18 @@ def _legend(axes: Any, title: str | None = None) -> None:
         title_fontsize=8.5,
         alignment="left",
         framealpha=0.95,
-        edgecolor=_FAINT,
+        edgecolor=FAINT,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
 def _reliability(evaluation: Evaluation) -> Any:
-    figure = _figure()
+    figure = blank()
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     calibration = evaluation.calibration
-    _style(axes, f"Reliability (ECE {score(calibration.ece.value)}, equal mass)", "", "Accuracy")
-    axes.plot((0, 1), (0, 1), color=_GREY, linewidth=0.8, linestyle=":", label="perfectly calibrated")
+    style(axes, f"Reliability (ECE {score(calibration.ece.value)}, equal mass)", "", "Accuracy")
+    axes.plot((0, 1), (0, 1), color=GREY, linewidth=0.8, linestyle=":", label="perfectly calibrated")
     means = np.array([row.confidence for row in calibration.bins])
     rates = np.array([row.accuracy.value for row in calibration.bins], np.float64)
     ends = np.array([(row.accuracy.low, row.accuracy.high) for row in calibration.bins], np.float64)
@@ -221,7 +186,7 @@ def _reliability(evaluation: Evaluation) -> Any:
         rates,
         yerr=np.abs(ends.T - rates),
         fmt="o",
-        color=_BLUE,
+        color=BLUE,
         markersize=4.5,
         elinewidth=1.1,
         capsize=2,
@@ -230,9 +195,9 @@ def _reliability(evaluation: Evaluation) -> Any:
     axes.set_xlim(0, 1.01)
     axes.set_ylim(-0.02, 1.03)
     _legend(axes)
-    _style(below, "", "Confidence in the predicted label", "Scans")
+    style(below, "", "Confidence in the predicted label", "Scans")
     centres = (np.ceil(means * BINS) - 0.5) / BINS
-    below.bar(centres, [row.count for row in calibration.bins], width=0.85 / BINS, color=_BLUE)
+    below.bar(centres, [row.count for row in calibration.bins], width=0.85 / BINS, color=BLUE)
     below.set_yscale("log")
     below.yaxis.set_major_formatter("{x:,.0f}")
     below.set_ylim(bottom=0.7)
@@ -240,12 +205,12 @@ def _reliability(evaluation: Evaluation) -> Any:
 
 
 def _risk_coverage(evaluation: Evaluation) -> Any:
-    figure = _figure()
+    figure = blank()
     axes = figure.add_subplot()
     curve = evaluation.risk_coverage
-    _style(axes, f"Risk and coverage (AURC {score(curve.aurc)})", "Scans judged (%)", "Errors among them (%)")
+    style(axes, f"Risk and coverage (AURC {score(curve.aurc)})", "Scans judged (%)", "Errors among them (%)")
     coverage, risk = 100 * np.array(curve.coverage), 100 * np.array(curve.risk)
-    axes.plot(coverage, risk, color=_BLUE, linewidth=1.7, label="surest scans first", clip_on=False)
+    axes.plot(coverage, risk, color=BLUE, linewidth=1.7, label="surest scans first", clip_on=False)
     top = float(risk.max())
     own, right = evaluation.coverage.value, evaluation.accuracy_assessed.value
     if own is not None and right is not None:
@@ -254,7 +219,7 @@ def _risk_coverage(evaluation: Evaluation) -> Any:
             100 * own,
             100 * (1 - right),
             "D",
-            color=_VERMILLION,
+            color=VERMILLION,
             markersize=7,
             linestyle="none",
             label="triage of this model",
@@ -263,5 +228,5 @@ def _risk_coverage(evaluation: Evaluation) -> Any:
         )
     axes.set_xlim(0, 101)
     axes.set_ylim(0, max(1.0, 1.15 * top))
-    axes.legend(loc="upper left", fontsize=8.5, framealpha=0.95, edgecolor=_FAINT)
+    axes.legend(loc="upper left", fontsize=8.5, framealpha=0.95, edgecolor=FAINT)
     return figure

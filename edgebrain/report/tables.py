@@ -10,7 +10,7 @@ from edgebrain.errors import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgebrain.evaluation.record import Evaluation
+    from edgebrain.evaluation.record import Evaluation, OutlierFigures
     from edgebrain.intervals import Estimate
 
 UNDEFINED = "n/a"
@@ -93,14 +93,20 @@ def _guarded(value: float, top: float, digits: int) -> str:
 def subject(evaluation: Evaluation) -> str:
     """One sentence on what was evaluated."""
     groups = "" if evaluation.n_groups is None else f" in {evaluation.n_groups:,} groups"
+    outliers = evaluation.outliers
+    pictures = f"; {outliers.n:,} pictures that are no brain MRI" if outliers is not None and outliers.n else ""
     failed = f"; {evaluation.n_failed:,} more got no answer" if evaluation.n_failed else ""
     labels = ", ".join(printable(label) for label in evaluation.labels)
-    return f"{evaluation.n:,} labelled scans{groups}{failed}. Labels: {labels}."
+    return f"{evaluation.n:,} labelled scans{groups}{pictures}{failed}. Labels: {labels}."
 
 
 def grids(evaluation: Evaluation) -> list[Grid]:
     """All tables, in reading order."""
-    tables = [headline(evaluation), confusion(evaluation), per_class(evaluation), triage(evaluation)]
+    tables = []
+    if evaluation.n:
+        tables += [headline(evaluation), confusion(evaluation), per_class(evaluation), triage(evaluation)]
+    if evaluation.outliers is not None:
+        tables.append(outliers(evaluation.outliers))
     return [*tables, latency(evaluation)] if evaluation.latency_ms else tables
 
 
@@ -196,6 +202,32 @@ def triage(evaluation: Evaluation) -> Grid:
     columns = ("Truth", "Scans", "Prioritise %", "Standard %", "Cannot assess %")
     return Grid(
         "Triage", columns, _cells(rows), "A person reads every scan, whatever its triage. In brackets: 95 % intervals."
+    )
+
+
+def outliers(figures: OutlierFigures) -> Grid:
+    """What becomes of pictures that are no brain MRI, and what refusing them costs on scans."""
+    rows: list[tuple[str, str, str, str]] = []
+    if figures.n:
+        shares = [
+            ("Pictures not refused", figures.accepted, "Pictures that got a judgement as if they were scans."),
+            ("Pictures left in turn", figures.standard, "Pictures that ended as standard: the worst that can happen."),
+        ]
+        shares += [
+            (f"Not refused: {printable(row.source) or 'unnamed'}", row.accepted, f"{row.n:,} pictures of this source.")
+            for row in figures.per_source
+        ]
+        rows += [(name, percent(figure.value), percent_interval(figure), text) for name, figure, text in shares]
+    if figures.limit is not None and figures.scans:
+        refused = figures.refused_as_outlier
+        text = f"Scans not assessed, since their outlier score is above {score(figures.limit)}."
+        rows.append(("Scans refused", percent(refused.value), percent_interval(refused), text))
+    if figures.auroc.value is not None:
+        text = "Chance that a picture's outlier score is above a scan's."
+        rows.append(("Outlier AUROC", score(figures.auroc.value), score_interval(figures.auroc), text))
+    caption = "" if figures.limit is not None else "The model has no limit for an outlier score."
+    return Grid(
+        "Pictures that are no brain MRI", ("", "Value", "95 % interval", "Meaning"), _cells(rows), caption, prose=1
     )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from edgebrain.evaluation.record import Evaluation
+    from edgebrain.report.stress import Appendix
     from edgebrain.report.tables import Cell, Grid
 
 PAGE = "report.html"
@@ -98,6 +99,18 @@ def print_summary(evaluation: Evaluation, console: Console) -> None:
         console.print(part)
 
 
+def print_grids(tables: Iterable[Grid], console: Console) -> None:
+    """Print further tables, in order.
+
+    Args:
+        tables: What to print.
+        console: Where to.
+    """
+    for grid in tables:
+        console.print()
+        console.print(_table(grid))
+
+
 def check_report(folder: Path) -> None:
     """Say whether a report can be drawn and written, before the long work of which it tells; makes the folder.
 
@@ -108,14 +121,16 @@ def check_report(folder: Path) -> None:
         MissingExtra: matplotlib is not installed.
         UsageError: The folder cannot be written to.
     """
-    from edgebrain.report.plots import check
+    from edgebrain.report.canvas import check
 
     check()
     with _partial(folder) as partial:
         partial.touch()
 
 
-def write_report(evaluation: Evaluation, folder: Path, *, title: str, command: str) -> Path:
+def write_report(
+    evaluation: Evaluation, folder: Path, *, title: str, command: str, more: Appendix | None = None
+) -> Path:
     """Write ``report.html``, ``evaluation.json`` and the plots as PNG files.
 
     Every file appears whole or not at all: it is written under another name first. Everything is drawn before anything
@@ -126,6 +141,7 @@ def write_report(evaluation: Evaluation, folder: Path, *, title: str, command: s
         folder: Where to; made if missing. Files of an earlier report are replaced.
         title: Title of the page.
         command: The command line that gives the same report again.
+        more: What else belongs to it, a stress run for instance.
 
     Returns:
         Path of the page.
@@ -137,10 +153,12 @@ def write_report(evaluation: Evaluation, folder: Path, *, title: str, command: s
     from edgebrain.report.page import page
     from edgebrain.report.plots import draw
 
-    plots = draw(evaluation)
+    plots = [*draw(evaluation), *(more.plots if more else ())]
     numbers = json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n"
     files = {plot.file: plot.png for plot in plots} | {NUMBERS: numbers.encode()}
-    files[PAGE] = page(evaluation, plots, title=title, command=command).encode()
+    files |= dict(more.files if more else ())
+    grids_after = more.grids if more else ()
+    files[PAGE] = page(evaluation, plots, title=title, command=command, more=grids_after).encode()
     _write(folder, files.items())
     return folder / PAGE
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from edgebrain.types import Prediction
 
 _BEFORE = ("path", "frame", "status", "label")
+_SCORE = "outlier_score"
 _AFTER = (
     "tumor_probability",
+    _SCORE,
     "triage",
     "reasons",
     "model_id",
@@ -39,6 +41,8 @@ _AFTER = (
     "error_code",
     "error_message",
 )
+_AFTER_WITHOUT_SCORE = tuple(name for name in _AFTER if name != _SCORE)
+"""The columns of a file that was begun before records had an outlier score."""
 _PREFIX = "p_"
 # What makes a spreadsheet take a cell for a formula, the full-width forms included, and the apostrophe itself, which
 # keeps the defusing reversible. https://owasp.org/www-community/attacks/CSV_Injection
@@ -53,13 +57,14 @@ def header(labels: Sequence[str]) -> bytes:
     return _encode([*_BEFORE, *(_PREFIX + label for label in labels), *_AFTER])
 
 
-def row(prediction: Prediction, labels: Sequence[str], *, shown: bool = False) -> bytes:
+def row(prediction: Prediction, labels: Sequence[str], *, shown: bool = False, scored: bool = True) -> bytes:
     """Make the row of a record, with its newline.
 
     Args:
         prediction: The record.
         labels: As given to `header`.
         shown: Whether it goes to a terminal, where a name must not send escapes. The row cannot be read back then.
+        scored: Whether the file has a column for the outlier score; see `has_score`.
 
     Raises:
         EdgebrainError: A number of the record is not finite.
@@ -75,6 +80,7 @@ def row(prediction: Prediction, labels: Sequence[str], *, shown: bool = False) -
             *(record[key] for key in _BEFORE),
             *(probabilities.get(label) for label in labels),
             record["tumor_probability"],
+            *([record[_SCORE]] if scored else []),
             record["triage"],
             "; ".join(record["reasons"]),
             *(model.get(key) for key in ("id", "version", "precision", "sha256")),
@@ -119,12 +125,18 @@ def labels_of(columns: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UsageError: It is not a header of ours.
     """
-    first, last = len(_BEFORE), len(columns) - len(_AFTER)
+    after = _AFTER if has_score(columns) else _AFTER_WITHOUT_SCORE
+    first, last = len(_BEFORE), len(columns) - len(after)
     middle = columns[first:last]
-    ours = first <= last and (*columns[:first], *columns[last:]) == (*_BEFORE, *_AFTER)
+    ours = first <= last and (*columns[:first], *columns[last:]) == (*_BEFORE, *after)
     if not ours or not all(name.startswith(_PREFIX) for name in middle):
         raise UsageError("The columns are not those of an edgebrain CSV file.")
     return tuple(name[len(_PREFIX) :] for name in middle)
+
+
+def has_score(columns: Sequence[str]) -> bool:
+    """Tell whether a header has the column of the outlier score; edgebrain 0.1 wrote none."""
+    return _SCORE in columns
 
 
 def _encode(cells: Sequence[Any], *, shown: bool = False) -> bytes:

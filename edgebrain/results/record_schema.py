@@ -72,7 +72,7 @@ class Error(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: str
 
 
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One scan, one record. A person reads every scan, whatever the record says."""
 
     schema: Annotated[Literal[1], Meta(description="Version of the record.")]
@@ -86,6 +86,10 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tumor_probability: Annotated[
         _Probability | None, Meta(description="One minus the negative label's; null where a model has none.")
     ]
+    outlier_score: Annotated[
+        _Probability | None,
+        Meta(description="How little it is like a brain MRI slice; null where a model does not say."),
+    ] = None  # earlier versions of edgebrain wrote no such field
     triage: Annotated[
         Literal["prioritise", "standard", "cannot_assess"] | None,
         Meta(description="standard: read in turn. cannot_assess: no judgement could be made."),
@@ -109,7 +113,13 @@ _RULES: dict[str, dict[str, str]] = {
         "input": "object",
         "error": "null",
     },
-    "error": {"label": "null", "tumor_probability": "null", "triage": "null", "error": "object"},
+    "error": {
+        "label": "null",
+        "tumor_probability": "null",
+        "outlier_score": "null",
+        "triage": "null",
+        "error": "object",
+    },
 }
 
 

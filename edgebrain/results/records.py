@@ -103,6 +103,7 @@ def _plain(prediction: Prediction) -> dict[str, Any]:
         "label": prediction.label,
         "probabilities": _rounded(prediction.probabilities),
         "tumor_probability": _number(prediction.tumor_probability, digits=6),
+        "outlier_score": _number(prediction.outlier_score, digits=6),
         "triage": None if prediction.triage is None else prediction.triage.value,
         "reasons": list(prediction.reasons),
         "model": None

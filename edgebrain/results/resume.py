@@ -51,6 +51,7 @@ class Resume:
         failed: How many of them are errors.
         model: The model that wrote them; None where every row is an error before a model was used.
         labels: The labels that a CSV file has columns for; None in JSONL.
+        scored: Whether a CSV file has a column for the outlier score.
     """
 
     def __init__(self, path: Path, row_format: RowFormat) -> None:
@@ -61,6 +62,7 @@ class Resume:
         self.failed = 0
         self.model: ModelRef | None = None
         self.labels: tuple[str, ...] | None = None
+        self.scored = True
         self._last: str | None = None
         # Rows per path. Nearly every file has one frame, so the others are kept apart: path -> frame -> rows.
         self._first_frames: Counter[str] = Counter()
@@ -145,7 +147,8 @@ class Resume:
         for start, raw, row in read_rows(file, self.format, self.path):
             self.size = start + len(raw)
             if row is None:
-                self.labels = csv_rows.labels_of(csv_rows.parse(raw))
+                columns = csv_rows.parse(raw)
+                self.labels, self.scored = csv_rows.labels_of(columns), csv_rows.has_score(columns)
             else:
                 self._add(row)
         if self.size == 0:

@@ -226,7 +226,8 @@ def open_writer(
     seen = None if replace else resumed.size if resumed is not None else 0
     finish = partial(_sort, output, row_format) if sort else None
     file = GrowingFile(output, replace=replace, size=seen, finish=finish)
-    return _RowWriter(_row_layout(row_format, labels), file, resumed=resumed)
+    scored = resumed is None or resumed.scored
+    return _RowWriter(_row_layout(row_format, labels, scored=scored), file, resumed=resumed)
 
 
 def _spool(folder: Path | None) -> Spool:
@@ -284,11 +285,11 @@ def _resumed(resume: Resume | bool, output: Path, row_format: RowFormat, labels:
     return found
 
 
-def _row_layout(row_format: RowFormat, labels: Sequence[str], *, shown: bool = False) -> _Layout:
+def _row_layout(row_format: RowFormat, labels: Sequence[str], *, shown: bool = False, scored: bool = True) -> _Layout:
     if row_format == "csv":
         from edgebrain.results import csv_rows
 
-        encode = partial(csv_rows.row, labels=tuple(labels), shown=shown)
+        encode = partial(csv_rows.row, labels=tuple(labels), shown=shown, scored=scored)
         return _Layout(encode=encode, head=csv_rows.header(labels))
     return _Layout(encode=lambda prediction: to_json(prediction).encode("ascii") + b"\n")
 

@@ -54,6 +54,28 @@ def test_outputs_have_their_roles_shapes_and_types(engine: Engine, count: int) -
     assert set(outputs) == {"logits", "embedding", "cam"}
 
 
+@pytest.fixture
+def judging(tmp_path: Path, build_graph: BuildGraph, write_bundle: WriteBundle) -> Bundle:
+    """A bundle whose graph has the outlier output, and of the others only the logits."""
+    model = build_graph(outputs=("logits", "embedding", "cam", "outlier"))
+    return open_bundle(write_bundle(tmp_path / "judging", model, graph=GraphSpec(outlier="outlier")))
+
+
+def test_the_outlier_output_is_one_number_an_image(factory: EngineFactory, judging: Bundle) -> None:
+    outputs = factory(judging, judging.manifest.artifacts[0], EngineOptions(threads=1)).run(IMAGES)
+    assert outputs["outlier"].shape == (3,)
+    assert outputs["outlier"].dtype == np.float32
+    assert outputs["outlier"] == pytest.approx(outputs["outlier"][:1].repeat(3), abs=3)
+    assert len(set(outputs["outlier"].tolist())) == 3
+
+
+def test_the_outlier_output_is_the_same_in_both_engines(judging: Bundle, fake_engine: EngineFactory) -> None:
+    artifact = judging.manifest.artifacts[0]
+    real, fake = (make(judging, artifact, EngineOptions()).run(IMAGES) for make in (OrtEngine, fake_engine))
+    assert set(real) == {"logits", "outlier"}
+    assert real["outlier"] == pytest.approx(fake["outlier"], abs=1e-3)
+
+
 def test_a_batch_gives_what_its_images_give_alone(engine: Engine) -> None:
     together = engine.run(IMAGES)
     for index in range(3):

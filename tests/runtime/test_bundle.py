@@ -20,6 +20,7 @@ from edgebrain.bundle import (
     MANIFEST,
     SCHEMA_VERSION,
     Artifact,
+    GraphSpec,
     HashedFile,
     Manifest,
     describe_file,
@@ -261,6 +262,67 @@ def test_an_old_manifest_that_a_migration_cannot_follow_is_invalid(monkeypatch: 
 
 def test_the_current_schema_has_a_complete_table() -> None:
     assert sorted(MIGRATIONS) == list(range(1, SCHEMA_VERSION))
+
+
+def as_version_1(tree: Tree) -> None:
+    tree["schema_version"] = 1
+    del tree["graph"]["outlier"], tree["decision"]["max_outlier"]
+
+
+def test_a_manifest_of_version_1_has_no_outlier_output(folder: Path) -> None:
+    before = open_bundle(folder).manifest
+    edit(folder, as_version_1)
+    assert open_bundle(folder).manifest == before
+    assert before.schema_version == SCHEMA_VERSION
+    assert (before.graph.outlier, before.decision.max_outlier) == (None, None)
+
+
+@pytest.mark.parametrize(("part", "key", "value"), [("graph", "outlier", "x"), ("decision", "max_outlier", 0.5)])
+def test_a_manifest_of_version_1_cannot_say_what_came_later(folder: Path, part: str, key: str, value: object) -> None:
+    edit(folder, as_version_1)
+    edit(folder, lambda tree: tree[part].update({key: value}))
+    with pytest.raises(InvalidManifest, match="does not follow its schema version 1"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize("part", ["graph", "decision"])
+def test_a_manifest_of_version_1_without_a_part_is_invalid(folder: Path, part: str) -> None:
+    edit(folder, as_version_1)
+    edit(folder, lambda tree: tree.pop(part))
+    with pytest.raises(InvalidManifest, match=part):
+        open_bundle(folder)
+
+
+def test_a_schema_version_is_a_number(folder: Path) -> None:
+    edit(folder, as_version_1)
+    edit(folder, lambda tree: tree.update(schema_version=True))
+    with pytest.raises(InvalidManifest, match="has no schema_version"):
+        open_bundle(folder)
+
+
+@pytest.mark.skipif("edge" not in bundles.built_in_models(), reason="the bundle 'edge' is not in this checkout")
+def test_the_shipped_bundle_opens() -> None:
+    assert open_bundle("edge").manifest.schema_version == SCHEMA_VERSION
+
+
+def test_an_outlier_output_is_read_back(tmp_path: Path, make_manifest: MakeManifest) -> None:
+    manifest = make_manifest(graph=GraphSpec(outlier="outlier"), decision=DecisionSpec(max_outlier=0.25))
+    write_manifest(tmp_path, manifest)
+    assert open_bundle(tmp_path).manifest == manifest
+
+
+@pytest.mark.parametrize("limit", [0.0, 1.0, -0.5, 2.0, float("nan"), float("inf")])
+def test_a_limit_of_the_outlier_score_must_leave_both_sides_open(
+    tmp_path: Path, make_manifest: MakeManifest, limit: float
+) -> None:
+    manifest = make_manifest(graph=GraphSpec(outlier="outlier"), decision=DecisionSpec(max_outlier=limit))
+    with pytest.raises(InvalidManifest, match="max_outlier must lie between 0 and 1"):
+        write_manifest(tmp_path, manifest)
+
+
+def test_a_limit_needs_its_output(tmp_path: Path, make_manifest: MakeManifest) -> None:
+    with pytest.raises(InvalidManifest, match=r"graph\.outlier does not name"):
+        write_manifest(tmp_path, make_manifest(decision=DecisionSpec(max_outlier=0.5)))
 
 
 @pytest.mark.parametrize("version", [PREPROCESSING_VERSION + 1, 0, -1])

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgebrain import Classifier
-from edgebrain.classifier import refused
+from edgebrain.bundle import GraphSpec
+from edgebrain.decision import DecisionSpec
 from edgebrain.errors import EngineFailed, EngineUnavailable, ScanError, UnreadableScan, UsageError
 from edgebrain.phantom import SAMPLES, PhantomSpec, draw_phantom
 from edgebrain.preprocessing import MIN_SIDE
-from edgebrain.types import Precision, Prediction, Triage
+from edgebrain.ready import refused
+from edgebrain.types import Float32, Image8, Precision, Prediction, Triage
 
 Pixels = npt.NDArray[Any]
 MakeClassifier = Callable[..., Classifier]
@@ -288,3 +290,95 @@ def test_a_closed_classifier_does_not_answer(real: Classifier) -> None:
     real.close()
     with pytest.raises(EngineFailed, match="closed"):
         real.classify(GREY)
+
+
+# Pictures that are no brain MRI
+
+OUTLIER = GraphSpec(outlier="outlier")
+
+
+def says(*logits: float) -> Callable[[Image8], Float32]:
+    """What an engine answers: one number for every image in its turn, the last one for all that follow."""
+    return lambda images: np.array([logits[min(i, len(logits) - 1)] for i in range(len(images))], np.float32)
+
+
+def sure_of_nothing(images: Image8) -> Float32:
+    return np.tile(np.array([-9, -9, 9, -9], np.float32), (len(images), 1))
+
+
+@pytest.mark.parametrize(
+    ("logit", "triage"), [(3.0, Triage.CANNOT_ASSESS), (0.01, Triage.CANNOT_ASSESS), (-3.0, Triage.STANDARD)]
+)
+def test_the_outlier_score_is_in_the_record_and_decides(
+    make_classifier: MakeClassifier, logit: float, triage: Triage
+) -> None:
+    classifier = make_classifier(sure_of_nothing, says(logit), graph=OUTLIER, decision=DecisionSpec(max_outlier=0.5))
+    prediction = classifier.classify(GREY)
+    assert prediction.outlier_score == pytest.approx(1 / (1 + math.exp(-logit)))
+    assert prediction.triage is triage
+    assert (prediction.label, prediction.status) == ("no_tumor", "ok")
+
+
+def test_every_scan_of_a_batch_gets_its_own_score(make_classifier: MakeClassifier, tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(encode(GREY))
+    (tmp_path / "b2.png").write_bytes(b"")
+    classifier = make_classifier(
+        sure_of_nothing, says(-4.0, 0.0, 4.0), graph=OUTLIER, decision=DecisionSpec(max_outlier=0.9)
+    )
+    found = list(classifier.classify_many(sorted(tmp_path.iterdir())))
+    assert [p.status for p in found] == ["ok", "ok", "error", "ok"]
+    scores = [p.outlier_score for p in found]
+    assert scores[2] is None
+    assert [score for score in scores if score is not None] == pytest.approx([0.018, 0.5, 0.982], abs=1e-3)
+
+
+def test_a_model_without_the_output_gives_no_score(fake: Classifier) -> None:
+    assert fake.classify(GREY).outlier_score is None
+
+
+def test_an_output_without_a_limit_is_only_reported(make_classifier: MakeClassifier) -> None:
+    prediction = make_classifier(sure_of_nothing, says(9.0), graph=OUTLIER, decision=DecisionSpec()).classify(GREY)
+    assert prediction.triage is Triage.STANDARD
+    assert prediction.outlier_score == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (says(math.nan), "gives outlier that are not finite"),
+        (says(math.inf), "gives outlier that are not finite"),
+        (lambda images: np.zeros((len(images), 1), np.float32), r"gives outlier \(1, 1\) instead of \(1,\)"),
+        (lambda images: np.zeros(len(images) + 1, np.float32), r"gives outlier \(2,\) instead of \(1,\)"),
+    ],
+)
+def test_no_answer_rests_on_a_broken_outlier_output(
+    make_classifier: MakeClassifier, broken: Callable[[Image8], Float32], words: str
+) -> None:
+    classifier = make_classifier(sure_of_nothing, broken, graph=OUTLIER)
+    with pytest.raises(EngineFailed, match=words):
+        classifier.classify(GREY)
+
+
+def test_an_engine_that_leaves_the_outlier_output_out(
+    make_classifier: MakeClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = make_classifier(graph=OUTLIER)
+    monkeypatch.setattr(classifier.engine, "run", lambda images: {"logits": sure_of_nothing(images)})
+    with pytest.raises(EngineFailed, match="gives outlier nothing"):
+        classifier.classify(GREY)
+
+
+def test_a_real_graph_gives_the_score(
+    tmp_path: Path, build_graph: Callable[..., bytes], write_bundle: Callable[..., Path]
+) -> None:
+    model = build_graph(outputs=("logits", "outlier"))
+    folder = write_bundle(tmp_path / "b", model, graph=OUTLIER, decision=DecisionSpec(max_outlier=0.5))
+    bright = np.full((64, 64), 200, np.uint8)
+    bright[::2] = 180
+    light, dark = (Classifier.load(folder, threads=1).classify(pixels) for pixels in (bright, GREY // 8))
+    assert light.outlier_score is not None
+    assert dark.outlier_score is not None
+    assert light.outlier_score > 0.5 > dark.outlier_score
+    assert light.triage is Triage.CANNOT_ASSESS
+    assert "does not look like a brain MRI slice" in light.reasons[0]

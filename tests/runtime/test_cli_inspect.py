@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from edgebrain.cli.app import run
 from edgebrain.device import Request
 from edgebrain.doctor import diagnose
 from edgebrain.errors import EngineFailed, InvalidManifest
+from edgebrain.manifest import migrate, parse_manifest
 from edgebrain.phantom import SAMPLES, sample_name
 from edgebrain.selftest import Golden, read_golden, self_test, write_golden
 
@@ -51,7 +53,10 @@ def test_models_list_names_every_built_in(capsys: pytest.CaptureFixture[str]) ->
 def test_models_show_prints_the_manifest(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "show", "edge"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown == json.loads((EDGE / "manifest.json").read_text(encoding="utf-8"))
+    stored = json.loads((EDGE / "manifest.json").read_text(encoding="utf-8"))
+    read = msgspec.to_builtins(parse_manifest(migrate(stored, EDGE), EDGE))
+    assert shown == json.loads(json.dumps(read))
+    assert shown["metrics"] == stored["metrics"]
 
 
 def test_models_verify_checks_every_file(capsys: pytest.CaptureFixture[str]) -> None:

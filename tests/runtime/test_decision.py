@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgebrain.decision import DecisionSpec, decide, probabilities_of
+from edgebrain.decision import DecisionSpec, decide, outlier_score, probabilities_of
 from edgebrain.types import Float32, Triage
 
 LABELS = ("glioma", "meningioma", "no_tumor", "pituitary")
@@ -126,3 +128,78 @@ def test_a_model_of_kinds_has_no_tumour_probability_and_nothing_is_standard() ->
 def test_labels_and_logits_must_match() -> None:
     with pytest.raises(ValueError, match="zip"):
         decide(logits_of(0.5, 0.5), LABELS, "no_tumor", SPEC)
+
+
+# Pictures that are no brain MRI
+
+LIMITS = st.floats(min_value=0, max_value=1, exclude_min=True, exclude_max=True)
+ANY_LOGITS = st.lists(st.floats(width=32), min_size=4, max_size=4)
+
+
+def limited(limit: float | None) -> DecisionSpec:
+    return DecisionSpec(operating_point=0.6, standard_below=0.3, max_outlier=limit)
+
+
+@given(st.floats(allow_nan=False), st.floats(allow_nan=False))
+@example(-math.inf, math.inf)
+@example(-1e308, 1e308)
+def test_the_outlier_score_is_a_share_that_grows_with_the_logit(one: float, other: float) -> None:
+    low, high = (outlier_score(logit) for logit in sorted((one, other)))
+    assert 0 <= low <= high <= 1
+    assert outlier_score(-one) == pytest.approx(1 - outlier_score(one), abs=1e-12)
+
+
+def test_the_outlier_score_is_the_sigmoid() -> None:
+    assert outlier_score(0.0) == 0.5
+    assert outlier_score(2.0) == pytest.approx(1 / (1 + math.exp(-2)))
+    assert outlier_score(-3.0) == pytest.approx(1 / (1 + math.exp(3)))
+    assert math.isnan(outlier_score(math.nan))
+
+
+@given(ANY_LOGITS, st.floats(), LIMITS, st.sampled_from(["no_tumor", None]))
+@example([-99.0, -99.0, 99.0, -99.0], math.nan, 0.5, "no_tumor")
+@example([-99.0, -99.0, 99.0, -99.0], 0.500001, 0.5, "no_tumor")
+def test_nothing_out_of_distribution_is_judged_whatever_the_logits(
+    logits: list[float], score: float, limit: float, negative: str | None
+) -> None:
+    with np.errstate(invalid="ignore"):
+        verdict = decide(np.array(logits, np.float32), LABELS, negative, limited(limit), outlier=score)
+        free = decide(np.array(logits, np.float32), LABELS, negative, limited(None))
+    if score <= limit:
+        assert (verdict.triage, verdict.reasons) == (free.triage, free.reasons)
+    else:
+        assert verdict.triage is Triage.CANNOT_ASSESS
+        assert "does not look like a brain MRI slice" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("score", "limit", "words"),
+    [
+        (0.98, 0.5, "does not look like a brain MRI slice (outlier score 0.98, limit 0.50)"),
+        (0.5004, 0.5, "does not look like a brain MRI slice (outlier score 0.5004, limit 0.5000)"),
+        (math.nan, 0.5, "does not look like a brain MRI slice (outlier score nan, limit 0.50)"),
+    ],
+)
+def test_the_reason_names_score_and_limit(score: float, limit: float, words: str) -> None:
+    sure = logits_of(0.01, 0.01, 0.97, 0.01)
+    assert decide(sure, LABELS, "no_tumor", limited(limit), outlier=score).reasons == (words,)
+
+
+def test_a_score_without_a_limit_decides_nothing_unless_it_is_no_number() -> None:
+    sure = logits_of(0.01, 0.01, 0.97, 0.01)
+    assert decide(sure, LABELS, "no_tumor", limited(None), outlier=1.0).triage is Triage.STANDARD
+    assert decide(sure, LABELS, "no_tumor", limited(None), outlier=math.nan).triage is Triage.CANNOT_ASSESS
+
+
+def test_a_limit_without_a_score_is_a_mistake_of_the_program() -> None:
+    for share in (0.0, 1.0):
+        with pytest.raises(ValueError, match="no score was given"):
+            decide(logits_of(0.1, 0.1, 0.7, 0.1), LABELS, "no_tumor", limited(0.5), color_fraction=share)
+
+
+def test_every_reason_against_a_picture_is_given() -> None:
+    sure = logits_of(0.01, 0.01, 0.97, 0.01)
+    verdict = decide(sure, LABELS, "no_tumor", limited(0.5), color_fraction=0.5, outlier=0.9)
+    assert ["coloured" in reason for reason in verdict.reasons] == [True, False]
+    assert "outlier score 0.90" in verdict.reasons[1]
+    assert decide(sure, LABELS, "no_tumor", SPEC, color_fraction=math.nan).triage is Triage.CANNOT_ASSESS

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgebrain.errors import UsageError
-from edgebrain.labelled import CLASS_ALIASES, Sample, canonical_label, read_labelled, write_samples
+from edgebrain.labelled import CLASS_ALIASES, NOT_BRAIN_MRI, Sample, canonical_label, read_labelled, write_samples
 
 
 def touch(root: Path, *names: str) -> None:
@@ -50,6 +50,9 @@ def message(path: Path) -> str:
         ("healthy", "no_tumor"),
         ("yes", "tumor"),
         ("Tumour", "tumor"),
+        ("not brain MRI", "not_brain_mri"),
+        ("Outliers", "not_brain_mri"),
+        ("other pictures", "not_brain_mri"),
         ("metastasis", None),
     ],
 )
@@ -60,7 +63,14 @@ def test_class_names_of_published_sets(name: str, label: str | None) -> None:
 def test_a_models_own_labels_are_accepted_and_win() -> None:
     assert canonical_label("Schwannoma", labels=["schwannoma"]) == "schwannoma"
     assert canonical_label("gl", labels=["GL"]) == "GL"
-    assert set(CLASS_ALIASES.values()) == {"glioma", "meningioma", "no_tumor", "pituitary", "tumor"}
+    assert set(CLASS_ALIASES.values()) == {
+        "glioma",
+        "meningioma",
+        "no_tumor",
+        "pituitary",
+        "tumor",
+        NOT_BRAIN_MRI,
+    }
 
 
 def test_folder_of_classes(tmp_path: Path) -> None:
@@ -259,3 +269,12 @@ def test_a_manifest_goes_into_a_pipe(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Cannot write"):
         write_samples(tmp_path / "absent" / "set.csv", [])
+
+
+def test_pictures_that_are_no_scans_have_a_class(tmp_path: Path) -> None:
+    touch(tmp_path, "mine/glioma/a.png", "mine/other_pictures/cats/b.png", "mine/outlier/c.png")
+    found = [(Path(s.path).name, s.label, s.source) for s in read_labelled(tmp_path)]
+    assert found == [("a.png", "glioma", "mine"), ("b.png", NOT_BRAIN_MRI, "mine"), ("c.png", NOT_BRAIN_MRI, "mine")]
+    samples = [Sample(str(tmp_path / "mine" / "outlier" / "c.png"), NOT_BRAIN_MRI, "cats")]
+    write_samples(tmp_path / "set.csv", samples)
+    assert read_labelled(tmp_path / "set.csv") == samples

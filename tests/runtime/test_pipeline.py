@@ -21,12 +21,12 @@ import pytest
 
 import edgebrain
 from edgebrain import Classifier
-from edgebrain.classifier import ReadyScan, Source
 from edgebrain.errors import EngineFailed, UnreadableScan, UsageError
 from edgebrain.inputs import Middle, Partial, Refused
 from edgebrain.phantom import PhantomSpec, draw_phantom
 from edgebrain.pipeline import FRAMES_AHEAD, run_pipeline
 from edgebrain.readers import read_middle
+from edgebrain.ready import ReadyScan, Source
 from edgebrain.types import Float32, Image8, Prediction
 
 MakeClassifier = Callable[..., Classifier]

@@ -38,6 +38,7 @@ KEYS = [
     "label",
     "probabilities",
     "tumor_probability",
+    "outlier_score",
     "triage",
     "reasons",
     "model",
@@ -80,6 +81,7 @@ def answers(draw: st.DrawFn) -> Prediction:
         label=labels[int(shares.argmax())],
         probabilities=dict(zip(labels, shares.tolist(), strict=True)),
         tumor_probability=draw(st.none() | st.floats(0, 1)),
+        outlier_score=draw(st.none() | st.floats(0, 1)),
         triage=draw(st.sampled_from(Triage)),
         reasons=tuple(draw(st.lists(st.text(), max_size=3))),
         timing_ms=Timing(*draw(st.tuples(*[st.floats(0, 1e9)] * 4))),
@@ -143,6 +145,7 @@ def test_probabilities_that_do_not_sum_to_one_are_not_made_to() -> None:
 def test_numbers_that_json_cannot_say_are_never_written(number: float) -> None:
     for broken in (
         replace(OK, tumor_probability=number),
+        replace(OK, outlier_score=number),
         replace(OK, probabilities={"glioma": number, "no_tumor": 0.0}),
         replace(OK, timing_ms=Timing(total=number)),
         replace(OK, input=InputRef("b" * 64, "png", 1, 1, Intensity("percentile", number, 1.0))),
@@ -163,6 +166,7 @@ def test_numbers_that_json_cannot_say_are_never_written(number: float) -> None:
         ("label", "cat", "label 'cat' has no probability"),
         ("probabilities", {"glioma": 1.5}, "probabilities"),
         ("probabilities", {}, "must not be empty"),
+        ("outlier_score", 1.5, "outlier_score"),
         ("triage", "normal", "triage"),
         ("error", {"code": "x", "message": "y"}, "error must be null"),
         ("schema", 2, "version 2"),
@@ -178,7 +182,20 @@ def test_a_wrong_field_is_named(key: str, value: object, message: str) -> None:
         from_json(json.dumps(record))
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("prediction", [OK, FAILED])
+def test_a_record_from_before_the_outlier_score_is_read(prediction: Prediction) -> None:
+    record = to_dict(prediction)
+    assert record.pop("outlier_score") is None
+    assert from_json(json.dumps(record)) == prediction
+    jsonschema.validate(record, json_schema())
+
+
+def test_an_error_has_no_outlier_score() -> None:
+    with pytest.raises(UsageError, match="outlier_score must be null"):
+        from_json(json.dumps(to_dict(FAILED) | {"outlier_score": 0.5}))
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "outlier_score"])
 def test_a_missing_field_is_named(key: str) -> None:
     record = to_dict(OK)
     del record[key]

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ import pytest
 from rich.console import Console
 
 from edgebrain.errors import MissingExtra, UsageError
-from edgebrain.evaluation.measure import Evaluation, evaluate_arrays
+from edgebrain.evaluation.measure import Evaluation, evaluate_arrays, without_scans
+from edgebrain.evaluation.outliers import Seen, outlier_figures
 from edgebrain.report.tables import Grid, grids, percent, score
 from edgebrain.report.write import print_summary, shade_colors, write_report
+from edgebrain.types import Triage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -252,6 +255,54 @@ def test_importing_loads_neither_matplotlib_nor_rich() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def with_pictures(evaluation: Evaluation, *, scores: bool = True, limit: float | None = 0.5) -> Evaluation:
+    rng = np.random.default_rng(1)
+    seen = [
+        Seen(picture, "<i>cats</i>", Triage.CANNOT_ASSESS if rng.random() < 0.7 else Triage.STANDARD, score)
+        for picture in (False, True)
+        for score in (rng.beta(2, 5 if not picture else 1, 40).tolist() if scores else [None] * 40)
+    ]
+    kept = seen if evaluation.n else seen[40:]
+    return replace(evaluation, outliers=outlier_figures(kept, limit, resamples=20))
+
+
+def test_pictures_are_summed_up() -> None:
+    evaluation = with_pictures(evaluate())
+    assert evaluation.outliers is not None
+    text = " ".join(printed(evaluation).split())
+    assert "; 40 pictures that are no brain MRI; 1 more got no answer" in text
+    assert f"Pictures not refused {percent(evaluation.outliers.accepted.value)} " in text
+    assert f"Scans refused {percent(evaluation.outliers.refused_as_outlier.value)} " in text
+    assert f"Outlier AUROC {score(evaluation.outliers.auroc.value)} " in text
+    assert "no limit" not in text
+    assert "no limit for an outlier score" in " ".join(printed(with_pictures(evaluate(), limit=None)).split())
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("limit", [0.5, None])
+def test_report_with_pictures_has_their_plot(tmp_path: Path, limit: float | None) -> None:
+    evaluation = with_pictures(evaluate(), limit=limit)
+    path = write_report(evaluation, tmp_path, title="t", command="c")
+    assert {path.name for path in tmp_path.iterdir()} == {*FILES, "outliers.png"}
+    page = Page(path.read_text(encoding="utf-8"))
+    assert "Not refused: <i>cats</i>" in page.text
+    assert "i" not in page.tags
+    assert json.loads((tmp_path / "evaluation.json").read_text()) == evaluation.to_dict()
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("scores", [True, False])
+def test_report_of_pictures_alone(tmp_path: Path, scores: bool) -> None:
+    evaluation = with_pictures(without_scans(LABELS, LABELS[2]), scores=scores, limit=0.5 if scores else None)
+    path = write_report(evaluation, tmp_path, title="t", command="c")
+    plots = {"outliers.png"} if scores else set()
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "evaluation.json", *plots}
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.open == []
+    assert "Headline figures" not in page.text
+    assert ("Plots" in page.text) == scores
 
 
 def test_tables_are_rectangular() -> None:

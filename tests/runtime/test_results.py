@@ -142,6 +142,7 @@ def test_csv_has_the_documented_columns(tmp_path: Path) -> None:
         "p_glioma": "0.75",
         "p_no_tumor": "0.25",
         "tumor_probability": "0.75",
+        "outlier_score": "",
         "triage": "prioritise",
         "reasons": "because; of this",
         "model_id": "edge",

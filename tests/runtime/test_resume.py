@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import os
 import stat
 import subprocess
@@ -316,3 +317,35 @@ def test_rows_survive_a_kill(tmp_path: Path, row_format: RowFormat) -> None:
     killed = subprocess.run([sys.executable, str(script), str(out)], env=env, check=False)
     assert killed.returncode == -9
     assert [row.path for row in Resume.scan(out, row_format).rows()] == ["a.png", "0", "1", "2", "3", "4"]
+
+
+def test_a_csv_file_from_before_the_outlier_score_keeps_its_columns(tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
+    with open_writer("csv", out, labels=LABELS) as writer:
+        writer.write(answer("a.png"))
+    assert b'"tumor_probability","outlier_score","triage"' in out.read_bytes()
+    assert b',0.75,"","prioritise"' in out.read_bytes()
+    old = out.read_bytes().replace(b'"outlier_score",', b"").replace(b',"","prioritise"', b',"prioritise"')
+    out.write_bytes(old)
+    for sort in (False, True):
+        with open_writer("csv", out, resume=True, labels=LABELS, sort=sort) as writer:
+            writer.write(replace(answer(f"{sort}.png"), outlier_score=0.25))
+    rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines(), strict=True))
+    assert [(row["path"], row["triage"], row["error_message"]) for row in rows] == [
+        (name, "prioritise", "") for name in ("a.png", "False.png", "True.png")
+    ]
+    assert all("outlier_score" not in row and None not in row for row in rows)
+    assert Resume.scan(out, "csv").count == 3
+
+
+def test_a_jsonl_file_from_before_the_outlier_score_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    with open_writer("jsonl", out) as writer:
+        writer.write(answer("a.png"))
+    out.write_bytes(out.read_bytes().replace(b'"outlier_score": null, ', b""))
+    with open_writer("jsonl", out, resume=True) as writer:
+        writer.write(replace(answer("b.png"), outlier_score=0.25))
+    first, second = out.read_text(encoding="utf-8").splitlines()
+    assert "outlier_score" not in first
+    assert '"outlier_score": 0.25' in second
+    assert Resume.scan(out, "jsonl").count == 2
