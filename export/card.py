@@ -9,7 +9,6 @@ from edgebrain.bundle import Manifest
 from edgebrain.evaluation.measure import Evaluation
 from edgebrain.intervals import Estimate
 
-from .operating_point import FittedDecision
 from .verify import Comparison
 
 
@@ -17,7 +16,7 @@ def write_card(
     path: Path,
     manifest: Manifest,
     evaluations: Mapping[str, Evaluation],
-    fitted: FittedDecision,
+    fitted: str,
     comparison: Comparison | None,
     *,
     data_name: str,
@@ -28,7 +27,7 @@ def write_card(
         path: File to write.
         manifest: What the bundle says.
         evaluations: Figures on the test split, by precision.
-        fitted: What the decision's thresholds rest on.
+        fitted: What the decision rests on, in words.
         comparison: The gate's figures on the validation split, where there is an INT8 file.
         data_name: Name of the data.
     """
@@ -109,16 +108,21 @@ On {comparison.scans} validation scans: accuracy {comparison.accuracy_quantised:
 {comparison.ece:.4f}, largest change of a probability {comparison.largest_shift:.3f}. The gate: {verdict}."""
 
 
-def _decision(manifest: Manifest, fitted: FittedDecision) -> str:
+def _decision(manifest: Manifest, fitted: str) -> str:
     d = manifest.decision
+    outlier = (
+        ""
+        if d.max_outlier is None
+        else f", when its outlier score is above {d.max_outlier:g} (it looks like no brain MRI slice)"
+    )
     return f"""## Decision
 
 Logits are divided by {d.temperature:g}. A scan is *prioritised* from a tumour probability
 of {d.operating_point:.1%}, *standard* below {d.standard_below:.1%}, and *cannot be assessed* between the two, when the
 best label stays under {d.min_confidence:.0%} without a likely tumour, or when more than {d.max_color_fraction:.0%} of
-the pixels are coloured.
+the pixels are coloured{outlier}.
 
-Temperature and thresholds were fitted on {fitted.describe()}."""
+They were fitted on {fitted}."""
 
 
 def _limits(manifest: Manifest) -> str:

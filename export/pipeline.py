@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 import edgebrain
 from edgebrain import bundle as bundles
 from edgebrain.classifier import Classifier
+from edgebrain.decision import DecisionSpec
 from edgebrain.errors import GateFailed, UsageError
 from edgebrain.evaluation.measure import Evaluation
 from edgebrain.evaluation.run import evaluate_samples
-from edgebrain.labelled import NO_TUMOR, Sample
+from edgebrain.labelled import NO_TUMOR, NOT_BRAIN_MRI, Sample
 from edgebrain.phantom import SAMPLES, draw_phantom
 from edgebrain.preprocessing import prepare
 from edgebrain.selftest import Golden, write_golden
@@ -27,6 +29,7 @@ from edgebrain.types import Float32, Image8, Precision, Scan
 
 from .card import write_card
 from .operating_point import FittedDecision, fit_decision
+from .outlier_limit import FittedLimit, fit_outlier_limit
 from .place import check_output, replacing
 from .quantize import calibration_choice, quantize_cpu
 from .to_onnx import check_parity, run_onnx, to_onnx
@@ -68,10 +71,16 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class _Decided:
-    """What validation fixed: the decision, and how INT8 compares."""
+    """What validation fixed: the decision, the limit of the outlier score, and how INT8 compares."""
 
+    spec: DecisionSpec
     fitted: FittedDecision
+    limit: FittedLimit | None
     comparison: Comparison | None
+
+    def describe(self) -> str:
+        """What the decision rests on."""
+        return "; ".join([self.fitted.describe(), *([] if self.limit is None else [self.limit.describe()])])
 
 
 @dataclass(frozen=True)
@@ -102,11 +111,15 @@ def export_bundle(request: ExportRequest) -> Exported:
     validation = _split(request.samples, trained, "val")
     if request.int8:
         files[Precision.INT8] = quantize_cpu(graph, _calibration(request, trained))
-    logits = {p: run_onnx(data, validation.images[:, np.newaxis])["logits"] for p, data in files.items()}
+    outputs = {p: run_onnx(data, validation.images[:, np.newaxis]) for p, data in files.items()}
+    logits = {p: found["logits"] for p, found in outputs.items()}
+    default = Precision.INT8 if request.int8 else Precision.FP32
     labels = recipe.data.labels
     negative = labels.index(NO_TUMOR) if NO_TUMOR in labels else None
     # The file that runs by default decides; the gate then shows that the other one is calibrated alike.
-    fitted = fit_decision(logits[Precision.INT8 if request.int8 else Precision.FP32], validation.targets, negative)
+    fitted = fit_decision(logits[default], validation.targets, negative)
+    limit = _outlier_limit(request, trained, files[default], outputs[default])
+    spec = fitted.spec if limit is None else msgspec.structs.replace(fitted.spec, max_outlier=limit.limit)
     comparison = None
     if request.int8:
         comparison = compare(
@@ -122,7 +135,20 @@ def export_bundle(request: ExportRequest) -> Exported:
                 f"INT8 is not as good as fp32: {'; '.join(comparison.failures)}.",
                 remedy="Use more calibration scans, or --force to write the bundle with this failure in it.",
             )
-    return _write(request, trained, files, _Decided(fitted, comparison))
+    return _write(request, trained, files, _Decided(spec, fitted, limit, comparison))
+
+
+def _outlier_limit(
+    request: ExportRequest, trained: TrainedModel, file: bytes, outputs: Mapping[str, Float32]
+) -> FittedLimit | None:
+    if "outlier" not in outputs:
+        return None
+    recipe = trained.recipe
+    chosen = [s for s in request.samples if s.split == "val" and s.label == NOT_BRAIN_MRI and not s.copy_of]
+    if not chosen:
+        return fit_outlier_limit(outputs["outlier"], np.empty(0, np.float32))
+    pictures = prepare_samples(chosen, recipe.data.labels, recipe.input, None)
+    return fit_outlier_limit(outputs["outlier"], run_onnx(file, pictures.images[:, np.newaxis])["outlier"])
 
 
 def _check_data(request: ExportRequest, trained: TrainedModel) -> None:
@@ -153,7 +179,7 @@ def _write(
             folder / bundles.CARD,
             manifest,
             evaluations,
-            decided.fitted,
+            decided.describe(),
             decided.comparison,
             data_name=request.data_name,
         )
@@ -162,8 +188,6 @@ def _write(
 
 
 def _with(manifest: bundles.Manifest, metrics: dict[str, Any]) -> dict[str, Any]:
-    import msgspec
-
     tree: dict[str, Any] = msgspec.to_builtins(manifest)
     tree["metrics"] = metrics
     return tree
@@ -195,9 +219,10 @@ def _fill(
         graph=bundles.GraphSpec(
             embedding="embedding",
             cam="cam",
+            outlier="outlier" if decided.limit is not None else None,
             embedding_size=int(run_onnx(files[Precision.FP32], phantoms[:1])["embedding"].shape[1]),
         ),
-        decision=decided.fitted.spec,
+        decision=decided.spec,
         artifacts=tuple(artifacts),
         golden=bundles.describe_file(folder / "golden.npz"),
         license="Apache-2.0",
@@ -211,7 +236,7 @@ def _fill(
             "training_data_sha256": trained.facts["data_sha256"],
             "data_sha256": digest(request.samples),
             "data": request.data_name,
-            "thresholds": decided.fitted.describe(),
+            "thresholds": decided.describe(),
             "gate": _gate_text(decided.comparison),
         },
     )

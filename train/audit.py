@@ -27,7 +27,7 @@ from . import audit_facts as facts
 from .audit_facts import Look
 from .audit_report import AuditReport, Unreadable, print_report, write_json
 from .similarity import ORIENTATIONS, Indices, components, join, keepers, thumbnail
-from .splits import DEFAULT_FRACTIONS, Fractions, by_group
+from .splits import DEFAULT_FRACTIONS, Fractions, by_group, hold_out
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -131,6 +131,7 @@ def run_audit(
     group_threshold: float = GROUP_THRESHOLD,
     splits_path: Path | None = None,
     fractions: Fractions = DEFAULT_FRACTIONS,
+    held_out: str | None = None,
     seed: int = 0,
 ) -> int:
     """Audit folders and manifests, print the report, and write what is asked for; ``edgebrain audit``.
@@ -144,6 +145,7 @@ def run_audit(
         splits_path: Where to write a manifest with groups, copies, conflicts and a new split by group. Splits that the
             data came with are audited, not kept.
         fractions: Shares of train, val and test.
+        held_out: Source that is kept for test.
         seed: Another seed gives another split.
 
     Returns:
@@ -156,7 +158,10 @@ def run_audit(
     with progress_bar() as progress:
         report = audit(samples, copy_threshold=copy_threshold, group_threshold=group_threshold, progress=progress)
     if splits_path is not None:
-        split = by_group(report.samples, fractions=fractions, seed=seed)
+        if held_out is None:
+            split = by_group(report.samples, fractions=fractions, seed=seed)
+        else:
+            split = hold_out(report.samples, held_out, fractions=fractions, seed=seed)
         report = replace(report, splits=facts.split_rows(split))
         write_samples(splits_path, split)
     if json_path is not None:

@@ -77,7 +77,7 @@ def _random_affine(
 def _intensity(image: Image8, config: AugmentConfig, rng: Rng) -> Image8:
     if rng.random() < config.clahe:
         tiles = int(rng.integers(2, 9))
-        image = np.asarray(cv2.createCLAHE(rng.uniform(1.0, 6.0), (tiles, tiles)).apply(image), np.uint8)
+        image = np.asarray(cv2.createCLAHE(rng.uniform(1.0, 9.0), (tiles, tiles)).apply(image), np.uint8)
     if rng.random() < config.curve:
         image = np.asarray(cv2.LUT(image, random_curve(rng, monotone=rng.random() >= config.non_monotone)), np.uint8)
     if rng.random() < config.bias_field:
@@ -88,16 +88,19 @@ def _intensity(image: Image8, config: AugmentConfig, rng: Rng) -> Image8:
 
 
 def random_curve(rng: Rng, *, monotone: bool) -> Image8:
-    """A random grey-level map through 3 to 6 knots.
+    """A random grey-level map: through 3 to 6 knots, or a power law as a display's gamma.
 
     Args:
         rng: Source of randomness.
-        monotone: Keep the order of grey levels. Otherwise the upper part wanders freely while black stays dark, which
-            is how one sequence turns into another: tissue contrast changes, air does not.
+        monotone: Keep the order of grey levels; only then it may be a power law. Otherwise the upper part wanders freely
+            while black stays dark, which is how one sequence turns into another: tissue contrast changes, air does not.
 
     Returns:
         uint8 [256] look-up table.
     """
+    if monotone and rng.random() < _POWER_LAW:
+        exponent = np.exp(rng.uniform(-_GAMMA, _GAMMA))
+        return np.asarray(np.linspace(0, 1, 256) ** exponent * 255.0 + 0.5, np.uint8)
     knots = int(rng.integers(3, 7))
     x = np.concatenate([[0.0], np.sort(rng.uniform(0.05, 0.95, knots - 2)), [1.0]])
     if monotone:
@@ -107,6 +110,12 @@ def random_curve(rng: Rng, *, monotone: bool) -> Image8:
     else:
         y = np.concatenate([[rng.uniform(0.0, 0.1)], rng.uniform(0.1, 1.0, knots - 1)])
     return np.asarray(np.interp(np.linspace(0, 1, 256), x, y) * 255.0 + 0.5, np.uint8)
+
+
+_POWER_LAW = 0.4
+"""Share of the monotone maps that are power laws; knots alone rarely bend the whole range one way."""
+_GAMMA = 1.0
+"""Their exponents lie between exp(-1) and exp(1)."""
 
 
 def _bias_field(image: Image8, rng: Rng) -> Image8:

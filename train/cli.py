@@ -22,7 +22,8 @@ def train(
         typer.Option("--data", metavar="DIR|CSV", help="Labelled scans; repeat for more. They are audited and split."),
     ] = None,
     splits: Annotated[
-        Path | None, typer.Option("--splits", metavar="CSV", help="Use these splits as they are, instead of --data.")
+        list[Path] | None,
+        typer.Option("--splits", metavar="CSV", help="Use these splits as they are, not --data; repeat for more."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Run folder; runs/RECIPE if not given.")
@@ -50,6 +51,8 @@ def train(
 
       edgebrain train edge --splits splits.csv --epochs 20 --set optimizer.lr=1e-3
 
+      edgebrain train edge --splits splits.csv --splits pictures.csv --set data.outliers=0.15
+
       edgebrain train edge --output runs/mine --resume
     """
     from .commands import TrainRequest, list_recipes, run_train
@@ -66,7 +69,7 @@ def train(
             recipe=recipe,
             overrides=tuple(overrides),
             data=tuple(data or ()),
-            splits=splits,
+            splits=tuple(splits or ()),
             output=output,
             threads=threads,
             resume=resume,
@@ -94,6 +97,10 @@ def audit(
     fractions: Annotated[
         str, typer.Option("--fractions", metavar="T,V,T", help="Shares of train, val and test.")
     ] = "0.7,0.15,0.15",
+    held_out: Annotated[
+        str | None,
+        typer.Option("--hold-out", metavar="SOURCE", help="Make this source, and what repeats it, the test split."),
+    ] = None,
 ) -> int:
     """Look for copies, leakage between splits, contradictory labels and shortcuts in labelled data.
 
@@ -102,6 +109,8 @@ def audit(
       edgebrain audit scans/ --strict
 
       edgebrain audit set-a/ set-b/ --splits splits.csv --json audit.json
+
+      edgebrain audit set-a/ set-b/ --splits without-b.csv --hold-out set-b
     """
     from .commands import AuditRequest, run_audit
 
@@ -115,5 +124,6 @@ def audit(
             splits=splits,
             seed=seed,
             fractions=fractions,
+            held_out=held_out,
         )
     )

@@ -14,7 +14,7 @@ from edgebrain.labelled import Sample, read_labelled
 
 from . import audit as auditing
 from .config import SPLITS_FILE, Recipe, load_recipe, recipe_names
-from .splits import by_group
+from .splits import by_group, one_vocabulary
 
 if TYPE_CHECKING:
     from .fit import Run
@@ -31,7 +31,7 @@ class TrainRequest:
     recipe: str
     overrides: tuple[str, ...] = ()
     data: tuple[Path, ...] = ()
-    splits: Path | None = None
+    splits: tuple[Path, ...] = ()
     output: Path | None = None
     threads: int | None = None
     resume: bool = False
@@ -49,6 +49,7 @@ class AuditRequest:
     splits: Path | None = None
     seed: int = 0
     fractions: str = "0.7,0.15,0.15"
+    held_out: str | None = None
 
 
 def require_training() -> None:
@@ -117,6 +118,7 @@ def run_audit(request: AuditRequest) -> int:
         group_threshold=auditing.GROUP_THRESHOLD if groups is None else groups,
         splits_path=request.splits,
         fractions=_fractions(request.fractions),
+        held_out=request.held_out,
         seed=request.seed,
     )
 
@@ -146,9 +148,9 @@ def _parameters(recipe: Recipe) -> str:
 
 
 def _check(request: TrainRequest, folder: Path) -> None:
-    if request.data and request.splits is not None:
+    if request.data and request.splits:
         raise UsageError("--data and --splits say the same.", remedy="Give one of them.")
-    if not request.data and request.splits is None and not (request.resume and _own_splits(folder).is_file()):
+    if not request.data and not request.splits and not (request.resume and _own_splits(folder).is_file()):
         raise UsageError(
             "Nothing to train on.", remedy="Give --data DIR, or splits made by 'edgebrain audit --splits'."
         )
@@ -159,8 +161,9 @@ def _own_splits(folder: Path) -> Path:
 
 
 def _samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sample]:
-    if request.splits is not None:
-        return read_labelled(request.splits, labels=recipe.data.labels)
+    if request.splits:
+        lists = [read_labelled(path, labels=recipe.data.labels) for path in request.splits]
+        return one_vocabulary([sample for samples in lists for sample in samples])
     own = _own_splits(folder)
     if request.resume and own.is_file():
         return read_labelled(own, labels=recipe.data.labels)

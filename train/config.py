@@ -59,6 +59,20 @@ class EdgeConfig(Section, frozen=True, forbid_unknown_fields=True):
     dropout: Share = 0.2
 
 
+class LiteConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """Shape of the ``lite0`` network.
+
+    Attributes:
+        pretrained: Start from the published ImageNet weights.
+        frozen: Stages at the input, the stem included, that keep them.
+        dropout: Probability of dropping a feature before the head, in training.
+    """
+
+    pretrained: bool = True
+    frozen: Annotated[int, msgspec.Meta(ge=0, le=8)] = 3
+    dropout: Share = 0.2
+
+
 class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
     """Which samples are used.
 
@@ -68,6 +82,10 @@ class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
         drop_copies: Train on, and choose the best epoch with, one member of each copy group only.
         drop_conflicts: Leave out scans whose copies carry another label, from train and val.
         balance: Exponent b of the sampling weight n_class ** -b: 0 takes the data as it is, 1 makes classes equal.
+        outliers: Share of pictures that are no brain MRI in what is drawn (label ``not_brain_mri``, and drawn ones);
+            above 0 the network gets an ``outlier`` output.
+        some_tumor: Share of scans in what is drawn that are only known to show some tumour (label ``tumor``).
+        drawn: Share of the outliers that are drawn by the program; all, where the data holds none.
     """
 
     labels: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
@@ -75,12 +93,17 @@ class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
     drop_copies: bool = True
     drop_conflicts: bool = True
     balance: Share = 0.5
+    outliers: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.0
+    some_tumor: Annotated[float, msgspec.Meta(ge=0, le=0.4)] = 0.0
+    drawn: Share = 0.4
 
 
 class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
     """Probabilities and strengths of the random changes; see augment.py for what each one does.
 
     Attributes:
+        lesion: Probability that a scan without a tumour gets a drawn lesion, and becomes a scan with some tumour.
+        mixup: Probability that a batch is mixed pairwise (Zhang et al., "mixup", ICLR 2018); until it calms down.
         calm_from: Share of the epochs after which intensity and quality change less often, so that training ends close
             to what scans look like (as YOLOX ends without mosaic: Ge et al., 2021). 1 means never.
         calm: Factor on those probabilities from then on.
@@ -106,6 +129,8 @@ class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
     noise: Share = 0.3
     jpeg: Share = 0.2
     marks: Share = 0.15
+    lesion: Share = 0.0
+    mixup: Share = 0.0
     calm_from: Share = 1.0
     calm: Share = 0.4
 
@@ -133,6 +158,7 @@ _CALMED = (
     "noise",
     "jpeg",
     "marks",
+    "mixup",
 )
 
 
@@ -145,6 +171,25 @@ class OptimizerConfig(Section, frozen=True, forbid_unknown_fields=True):
     label_smoothing: Share = 0.05
     clip: Amount = 2.0
     ema_decay: Share = 0.999
+
+
+class DistillConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """Learning from the answers of a larger network.
+
+    Hinton et al., "Distilling the Knowledge in a Neural Network", 2015.
+
+    The teacher sees the very pixels that the student sees, changes included, in every step (Beyer et al., "Knowledge
+    distillation: a good teacher is patient and consistent", CVPR 2022).
+
+    Attributes:
+        teacher: Path of its ``model.safetensors``; empty for none.
+        weight: Share of its answers in the loss; the rest is the truth.
+        temperature: Divides both logits; larger shows more of what the teacher thinks of the other labels.
+    """
+
+    teacher: str = ""
+    weight: Share = 0.7
+    temperature: Positive = 2.0
 
 
 class TrainerConfig(Section, frozen=True, forbid_unknown_fields=True):
@@ -165,24 +210,31 @@ class Recipe(Section, frozen=True, forbid_unknown_fields=True):
         system: The system of the literature it reproduces, or ``edgebrain``.
         architecture: Name in the model registry.
         seed: Seed of everything random.
+        start: Path of a ``model.safetensors`` of the same architecture to start from; empty starts at random. It must
+            come from the same splits, or scans that judge have been trained on.
         input: What the graph expects.
         data: Which samples are used.
-        model: Shape of the network.
+        model: Shape of the ``edge`` network.
+        lite: Shape of the ``lite0`` network.
         augment: Random changes in training.
         optimizer: Optimiser and schedule.
+        distill: The teacher, where there is one.
         trainer: Duration and precision.
     """
 
     name: str
     description: str
     system: str
-    architecture: Literal["edge"]
+    architecture: Literal["edge", "lite0"]
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0
+    start: str = ""
     input: InputSpec = InputSpec()
     data: DataConfig = DataConfig()
     model: EdgeConfig = EdgeConfig()
+    lite: LiteConfig = LiteConfig()
     augment: AugmentConfig = AugmentConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    distill: DistillConfig = DistillConfig()
     trainer: TrainerConfig = TrainerConfig()
 
 

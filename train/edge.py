@@ -25,11 +25,19 @@ from .config import EdgeConfig
 
 
 class EdgeOutput(NamedTuple):
-    """What the graph gives: logits [N, K], embedding [N, D], cam [N, K, h, w]; all float32."""
+    """What the graph gives, all float32; ``outlier`` is None where the network was not trained to know outliers.
+
+    Attributes:
+        logits: [N, K].
+        embedding: [N, D].
+        cam: [N, K, h, w].
+        outlier: [N], a logit: the higher, the less the picture looks like a brain MRI slice.
+    """
 
     logits: Tensor
     embedding: Tensor
     cam: Tensor
+    outlier: Tensor | None = None
 
 
 class PerImageNorm(nn.Module):
@@ -81,9 +89,10 @@ class EdgeNet(nn.Module):
 
     Args:
         config: Shape of the network.
+        outlier: Whether to add the ``outlier`` output, a linear map of the embedding.
     """
 
-    def __init__(self, config: EdgeConfig | None = None) -> None:
+    def __init__(self, config: EdgeConfig | None = None, *, outlier: bool = False) -> None:
         super().__init__()
         self.config = config = config or EdgeConfig()
         self.norm = PerImageNorm()
@@ -97,6 +106,7 @@ class EdgeNet(nn.Module):
         self.stages = nn.Sequential(*layers)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Conv2d(channels, config.labels, 1)
+        self.outlier = nn.Linear(channels, 1) if outlier else None
 
     def forward(self, image: Tensor) -> EdgeOutput:
         """Classify.
@@ -109,7 +119,9 @@ class EdgeNet(nn.Module):
         """
         features = self.stages(self.stem(self.norm(image)))
         cam = self.head(self.dropout(features)).float()
-        return EdgeOutput(cam.mean(dim=(2, 3)), features.float().mean(dim=(2, 3)), cam)
+        embedding = features.float().mean(dim=(2, 3))
+        outlier = None if self.outlier is None else self.outlier(embedding).float().squeeze(1)
+        return EdgeOutput(cam.mean(dim=(2, 3)), embedding, cam, outlier)
 
     def deployed(self) -> EdgeNet:
         """A copy for export in which every pooling shortcut is one strided 2x2 convolution.

@@ -26,7 +26,7 @@ from edgebrain.labelled import Sample, write_samples
 from . import checkpoint
 from .config import SPLITS_FILE, Recipe, parse_recipe, recipe_tree
 from .curves import draw_curves
-from .data import BalancedSampler, PreparedSet, ScanDataset, digest, prepare_samples, select
+from .data import MixedSampler, PreparedSet, ScanDataset, digest, prepare_samples, select
 from .learner import BEST, LAST, FitModule, Keeper
 from .models import build, save_model
 from .progress import History, progress_callback, quiet_lightning
@@ -83,7 +83,7 @@ def fit(
     splits = ("train", "val", *(["test"] if any(s.split == "test" for s in samples) else []))
     data = {split: _prepared(recipe, samples, split) for split in splits}
     loader = _loader(recipe, data["train"], training=True)
-    if resume and isinstance(loader.sampler, BalancedSampler):
+    if resume and isinstance(loader.sampler, MixedSampler):
         # Lightning starts the loader, and its workers start to draw, before it tells the sampler the epoch.
         loader.sampler.set_epoch(checkpoint.load(_last(folder))["epoch"] + 1)
     module = FitModule(recipe, recipe.trainer.epochs * len(loader), digest(samples))
@@ -201,9 +201,9 @@ def _loader(recipe: Recipe, prepared: PreparedSet, *, training: bool) -> DataLoa
             remedy="Add data, or lower it with --set trainer.batch_size=N.",
         )
     return DataLoader(
-        ScanDataset(prepared, recipe.input, recipe.augment, seed=recipe.seed, epochs=recipe.trainer.epochs),
+        ScanDataset(prepared, recipe.input, recipe),
         batch_size=batch,
-        sampler=BalancedSampler(prepared.targets, recipe.data.balance, recipe.seed),
+        sampler=MixedSampler(prepared, recipe.data, recipe.seed),
         num_workers=recipe.trainer.workers,
         persistent_workers=False,  # a new worker each epoch sees the sampler's epoch and holds no state to resume
         drop_last=True,

@@ -15,7 +15,9 @@ from torch.optim.swa_utils import AveragedModel
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from .config import Recipe, recipe_tree
-from .models import build
+from .models import fresh
+from .objective import Mixture, batch_loss, mix
+from .teacher import load_teacher
 
 BEST = "best.ckpt"
 LAST = "last.ckpt"
@@ -48,10 +50,10 @@ class FitModule(lightning.LightningModule):
         self.recipe = recipe
         self.data = data
         self.steps = steps
-        self.net = build(recipe).to(memory_format=torch.channels_last)
+        self.net = fresh(recipe).to(memory_format=torch.channels_last)
         self.average = AveragedModel(self.net, avg_fn=_ema(recipe.optimizer.ema_decay), use_buffers=True)
         self.average.requires_grad_(requires_grad=False)
-        self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.optimizer.label_smoothing)
+        self.teach = load_teacher(recipe)
         classes = len(recipe.data.labels)
         self.accuracy = MulticlassAccuracy(classes, average="micro")
         self.macro_f1 = MulticlassF1Score(classes, average="macro")
@@ -75,7 +77,13 @@ class FitModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
-        loss: Tensor = self.loss(self.net(batch[0]).logits, batch[1])
+        images, targets = batch
+        mixture: Mixture | None = None
+        changes = self.recipe.augment.at(self.current_epoch, self.recipe.trainer.epochs)
+        if changes.mixup and float(torch.rand(())) < changes.mixup:
+            images, mixture = mix(images, targets, len(self.recipe.data.labels))
+        taught = None if self.teach is None else self.teach(images)
+        loss = batch_loss(self.net(images), targets, self.recipe, taught=taught, mixture=mixture)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch[1]))
         return loss
 
@@ -98,8 +106,9 @@ class FitModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW without decay on norms and biases; linear warm-up, then cosine to zero."""
         config = self.recipe.optimizer
-        decayed = [p for p in self.net.parameters() if p.ndim > 1]
-        plain = [p for p in self.net.parameters() if p.ndim <= 1]
+        learned = [p for p in self.net.parameters() if p.requires_grad]
+        decayed = [p for p in learned if p.ndim > 1]
+        plain = [p for p in learned if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=config.lr)
         warmup = max(1, round(config.warmup * self.steps))

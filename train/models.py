@@ -12,6 +12,7 @@ from edgebrain.errors import TrainingError, UsageError
 from . import checkpoint
 from .config import Recipe, parse_recipe, recipe_tree
 from .edge import EdgeNet
+from .lite import LiteNet
 
 MODEL_FORMAT = "edgebrain-model/1"
 
@@ -19,17 +20,53 @@ MODEL_FORMAT = "edgebrain-model/1"
 class TrainedModel(NamedTuple):
     """A network with its trained weights, in evaluation mode, and what is known of its training."""
 
-    net: EdgeNet
+    net: Network
     recipe: Recipe
     facts: dict[str, Any]
 
 
-def build(recipe: Recipe) -> EdgeNet:
-    """Build the network of a recipe with fresh weights.
+Network = EdgeNet | LiteNet
+
+
+def fresh(recipe: Recipe) -> Network:
+    """Build the network of a recipe as training starts: with published weights where the recipe wants them.
+
+    Raises:
+        MissingExtra: The package with the published weights is not installed.
+        TrainingError: The recipe's numbers do not fit together, or not with the model to start from.
+    """
+    net = build(recipe)
+    if recipe.start:
+        _take_over(net, Path(recipe.start))
+    elif isinstance(net, LiteNet) and recipe.lite.pretrained:
+        net.load_published()
+    return net
+
+
+def _take_over(net: Network, path: Path) -> None:
+    """Fill a network with the weights of a trained one; an output that it lacks stays random."""
+    weights = load_model(path).net.state_dict()
+    own = net.state_dict()
+    strange = [k for k in weights if k not in own or own[k].shape != weights[k].shape]
+    missing = [k for k in own if k not in weights and not k.startswith("outlier.")]
+    if strange or missing:
+        raise TrainingError(
+            f"{path} does not fit the recipe's network: {', '.join([*strange, *missing][:3])}.",
+            remedy="Start from a model of the same architecture and shape.",
+        )
+    net.load_state_dict(weights, strict=False)
+
+
+def build(recipe: Recipe) -> Network:
+    """Build the network of a recipe with random weights, to be filled with trained ones.
 
     Raises:
         TrainingError: The recipe's numbers do not fit together.
     """
+    if recipe.architecture == "lite0":
+        if recipe.data.outliers:
+            raise TrainingError("The lite0 network has no outlier output.", remedy="Set data.outliers to 0.")
+        return LiteNet(len(recipe.data.labels), recipe.lite.dropout, recipe.lite.frozen)
     config = recipe.model
     if config.labels != len(recipe.data.labels):
         raise TrainingError(
@@ -44,7 +81,7 @@ def build(recipe: Recipe) -> EdgeNet:
             f"An input of {recipe.input.width} x {recipe.input.height} does not fit {len(config.widths)} stages.",
             remedy=f"Set input.width and input.height to multiples of {step}.",
         )
-    return EdgeNet(config)
+    return EdgeNet(config, outlier=recipe.data.outliers > 0)
 
 
 def save_model(path: Path, weights: dict[str, Tensor], recipe: Recipe, facts: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ and sources are spread as evenly as whole groups allow, so adding data may move 
 model was trained with.
 
 Vocabularies do not mix: where kinds of tumour are told apart, a sample that is only ``tumor`` gets the split
-``external``, to judge on and never to train on, or no split where it shares a group with the rest.
+``external``, to judge on, or no split where it shares a group with the rest. To train on such samples, split them on
+their own; recipes take them with ``data.some_tumor``.
 """
 
 from __future__ import annotations
@@ -75,6 +76,38 @@ def by_patient(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRAC
         UsageError: The fractions make no sense, or a sample has no patient.
     """
     return _grouped(samples, fractions, seed, what="patient", remedy="Add the column 'patient' to the manifest.")
+
+
+def hold_out(
+    samples: Sequence[Sample], source: str, *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0
+) -> list[Sample]:
+    """Keep one source for judging: how good is a model on a hospital that it never saw?
+
+    Sets that were published under several names repeat each other, so whole groups go: nothing that nearly repeats an
+    image of the source is trained on, whatever source it came from.
+
+    Args:
+        samples: Each with a ``group``.
+        source: What to keep out of training.
+        fractions: Shares of train and val in the rest; that of test is not used.
+        seed: Another seed gives another split of the rest.
+
+    Returns:
+        The samples in their order: every group with an image of the source is ``test``.
+
+    Raises:
+        UsageError: There is no such source, nothing is left to train on, or a sample has no group.
+    """
+    touched = {sample.group for sample in samples if sample.source == source}
+    rest = [i for i, sample in enumerate(samples) if sample.group not in touched]
+    if not touched or not rest:
+        known = ", ".join(sorted({sample.source for sample in samples}))
+        what = "every group has an image of it" if touched else f"there is no such source; known: {known}"
+        raise UsageError(f"The source {source!r} cannot be held out: {what}.")
+    both = fractions[0] + fractions[1]
+    shares = (fractions[0] / both, fractions[1] / both, 0.0) if both > 0 else fractions
+    split = dict(zip(rest, by_group([samples[i] for i in rest], fractions=shares, seed=seed), strict=True))
+    return [split.get(i, replace(sample, split="test")) for i, sample in enumerate(samples)]
 
 
 def random_split(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0) -> list[Sample]:
@@ -162,6 +195,22 @@ def other_vocabulary(samples: Sequence[Sample]) -> set[int]:
     if {sample.label for sample in samples} <= {ANY_TUMOR, NO_TUMOR}:
         return set()
     return {i for i, sample in enumerate(samples) if sample.label == ANY_TUMOR}
+
+
+def one_vocabulary(samples: Sequence[Sample]) -> list[Sample]:
+    """Put manifests together that were split on their own.
+
+    Where kinds of tumour are told apart, scans that are only ``tumor`` may teach that there is one, but no figure about
+    kinds can count them: those that were meant to judge become ``external``.
+
+    Args:
+        samples: Of all manifests, each with its split.
+
+    Returns:
+        The samples in their order.
+    """
+    outside = other_vocabulary(samples)
+    return [replace(s, split=EXTERNAL) if i in outside and s.split != SPLITS[0] else s for i, s in enumerate(samples)]
 
 
 def _names(samples: Sequence[Sample]) -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgebrain.errors import UsageError
 from edgebrain.labelled import Sample
-from edgebrain.train.splits import SPLITS, Fractions, by_group, by_patient, official, random_split, usable
+from edgebrain.train.splits import SPLITS, Fractions, by_group, by_patient, hold_out, official, random_split, usable
 
 LABELS = ("glioma", "meningioma", "no_tumor", "pituitary")
 FRACTIONS: tuple[Fractions, ...] = ((0.7, 0.15, 0.15), (0.6, 0.2, 0.2), (0.8, 0.2, 0.0), (1.0, 0.0, 0.0))
@@ -193,3 +193,29 @@ def test_groups_are_needed(function: Callable[[Sequence[Sample]], list[Sample]],
 def test_fractions_that_make_no_sense(fractions: Fractions) -> None:
     with pytest.raises(UsageError, match="no shares"):
         by_group(make([("glioma", "a", 1, 0)]), fractions=fractions)
+
+
+def test_a_held_out_source_takes_its_groups_along() -> None:
+    samples = [
+        Sample(f"{source}{k}.png", label, source=source, group=group)
+        for k in range(40)
+        for source, label, group in (
+            ("a", "glioma", f"both{k}" if k < 5 else f"a{k}"),
+            ("a", "no_tumor", f"clear{k}"),
+            ("b", "glioma", f"both{k}" if k < 5 else f"b{k}"),
+        )
+    ]
+    split = hold_out(samples, "b", fractions=(0.6, 0.2, 0.2))
+    judged = {s.group for s in split if s.split == "test"}
+    assert judged == {s.group for s in samples if s.source == "b"}
+    rest = [s for s in split if s.group not in judged]
+    assert {s.split for s in rest} == {"train", "val"}
+    assert sum(s.split == "val" for s in rest) == pytest.approx(len(rest) / 4, abs=3)
+
+
+def test_a_source_that_cannot_be_held_out_is_refused() -> None:
+    samples = [Sample("a.png", "glioma", source="a", group="g"), Sample("b.png", "glioma", source="b", group="g")]
+    with pytest.raises(UsageError, match="no such source; known: a, b"):
+        hold_out(samples, "c")
+    with pytest.raises(UsageError, match="every group has an image of it"):
+        hold_out(samples, "b")

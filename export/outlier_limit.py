@@ -1,0 +1,65 @@
+"""Fitting the limit of the outlier score: how little like a brain MRI slice a picture may look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgebrain.decision import outlier_score
+from edgebrain.types import Float32
+
+REFUSED = 0.01
+"""Share of held-out scans that may be refused for the sake of pictures that look like scans."""
+ACCEPTED = 0.005
+"""Share of held-out pictures that the limit lets pass, where scans leave room for that."""
+RANGE = (0.05, 0.999)
+"""The limit is kept in here."""
+
+
+@dataclass(frozen=True)
+class FittedLimit:
+    """The limit and what it rests on.
+
+    Attributes:
+        limit: Outlier score above which a picture is not judged.
+        scans: Number of held-out scans.
+        refused: Share of them above the limit.
+        pictures: Number of held-out pictures that are no brain MRI.
+        accepted: Share of them below the limit; None without pictures.
+    """
+
+    limit: float
+    scans: int
+    refused: float
+    pictures: int
+    accepted: float | None
+
+    def describe(self) -> str:
+        """What the limit rests on, for the manifest and the card."""
+        others = "no picture" if self.accepted is None else f"{self.accepted:.1%} of {self.pictures} other pictures"
+        return f"max_outlier refuses {self.refused:.1%} of {self.scans} validation scans and accepts {others}"
+
+
+def fit_outlier_limit(scans: Float32, pictures: Float32) -> FittedLimit:
+    """Fit the limit of the outlier score.
+
+    Where scans and pictures are apart, it lies half way between them, so that neither gets closer to it than needed on
+    data from elsewhere. Where they overlap, it refuses at most REFUSED of the scans.
+
+    Args:
+        scans: float32 [N] outlier logits of held-out scans.
+        pictures: float32 [M] of held-out pictures that are no brain MRI; M may be 0.
+
+    Returns:
+        The limit.
+    """
+    highest = float(np.quantile(scans, 1 - REFUSED))
+    between = highest
+    if len(pictures):
+        between = max(highest, (highest + float(np.quantile(pictures, ACCEPTED))) / 2)
+    limit = round(min(max(outlier_score(between), RANGE[0]), RANGE[1]), 4)
+    above = [np.array([outlier_score(float(v)) > limit for v in values]) for values in (scans, pictures)]
+    return FittedLimit(
+        limit, len(scans), float(above[0].mean()), len(pictures), float(1 - above[1].mean()) if len(pictures) else None
+    )

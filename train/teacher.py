@@ -1,0 +1,49 @@
+"""The teacher: a trained network whose answers the student learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edgebrain.errors import TrainingError
+
+from .config import Recipe
+from .models import load_model
+
+Teach = Callable[[Tensor], Tensor]
+"""Images [N, 1, H, W], uint8 or float on the same scale, to logits float32 [N, K]."""
+
+
+def load_teacher(recipe: Recipe) -> Teach | None:
+    """The teacher that a recipe names.
+
+    A function, not a module: it is neither trained nor kept in the student's checkpoints.
+
+    Raises:
+        TrainingError: It cannot be read, or answers with other labels.
+    """
+    if not recipe.distill.teacher:
+        return None
+    path = Path(recipe.distill.teacher)
+    if not path.is_file():
+        raise TrainingError(
+            f"There is no teacher {path}.",
+            remedy="Train it: edgebrain train teacher; then --set distill.teacher=runs/teacher/model.safetensors",
+        )
+    trained = load_model(path)
+    if trained.recipe.data.labels != recipe.data.labels:
+        raise TrainingError(
+            f"The teacher {path} knows {', '.join(trained.recipe.data.labels)}, "
+            f"the student {', '.join(recipe.data.labels)}."
+        )
+    net = trained.net.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
+
+    def teach(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = net.to(images.device)(images).logits
+        return logits.float()
+
+    return teach
