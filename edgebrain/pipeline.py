@@ -119,6 +119,7 @@ _one_opencv_thread = _OneOpenCVThread()
 def _run(classifier: Classifier, paths: Iterator[Item], batch_size: int, readers: int) -> Iterator[Prediction]:
     workers = classifier.workers
     running: deque[Future[list[Prediction]]] = deque()
+    heap.share_one_arena()
     pool = ThreadPoolExecutor(max(readers, workers), thread_name_prefix="edgebrain-read")
     with _one_opencv_thread:
         try:
