@@ -14,7 +14,7 @@ import msgspec
 
 from edgebrain.decision import DecisionSpec
 from edgebrain.errors import InvalidManifest, UnsupportedSchema
-from edgebrain.types import PREPROCESSING_VERSION, InputSpec, Precision
+from edgebrain.types import PREPROCESSING_VERSIONS, InputSpec, Precision
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -190,8 +190,9 @@ def check(manifest: Manifest, path: Path) -> None:
     for what, wrong in faults.items():
         if wrong:
             raise InvalidManifest(f"{path}: {what}.")
-    if spec.preprocessing != PREPROCESSING_VERSION:
+    if spec.preprocessing not in PREPROCESSING_VERSIONS:
         raise UnsupportedSchema(
-            f"{path} wants preprocessing version {spec.preprocessing}; this edgebrain has {PREPROCESSING_VERSION}.",
+            f"{path} wants preprocessing version {spec.preprocessing}; this edgebrain has "
+            f"{', '.join(map(str, PREPROCESSING_VERSIONS))}.",
             remedy=UPGRADE,
         )

@@ -14,8 +14,10 @@ Image8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 """Version of the algorithm in ``preprocessing.py``; here, so that a bundle can be judged without loading it."""
+PREPROCESSING_VERSIONS = (1, 2)
+"""Versions that it can still do, for bundles that were trained with them."""
 RECORD_SCHEMA = 1
 """Version of the prediction record; raised when a field changes its meaning or goes away."""
 
@@ -78,7 +80,7 @@ class InputSpec:
 
     width: int = 160
     height: int = 160
-    preprocessing: int = 1
+    preprocessing: int = PREPROCESSING_VERSION
     head_crop: bool = True
     low_percentile: float = 0.5
     high_percentile: float = 99.5

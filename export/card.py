@@ -7,15 +7,17 @@ from pathlib import Path
 
 from edgebrain.bundle import Manifest
 from edgebrain.evaluation.measure import Evaluation
-from edgebrain.intervals import Estimate
 
+from . import card_evidence
+from .evidence import Evidence
+from .markup import percent, plain, share_missing, table
 from .verify import Comparison
 
 
 def write_card(
     path: Path,
     manifest: Manifest,
-    evaluations: Mapping[str, Evaluation],
+    evidence: Evidence,
     fitted: str,
     comparison: Comparison | None,
     *,
@@ -26,17 +28,22 @@ def write_card(
     Args:
         path: File to write.
         manifest: What the bundle says.
-        evaluations: Figures on the test split, by precision.
+        evidence: What was measured of the bundle.
         fitted: What the decision rests on, in words.
         comparison: The gate's figures on the validation split, where there is an INT8 file.
         data_name: Name of the data.
     """
+    precision, evaluation = list(evidence.evaluations.items())[-1]
     parts = [
         _head(manifest),
-        _figures(manifest, evaluations, data_name),
-        *(_classes(precision, evaluation) for precision, evaluation in list(evaluations.items())[-1:]),
+        _figures(manifest, evidence.evaluations, data_name),
+        _classes(precision, evaluation),
+        card_evidence.pictures(evaluation),
         _gate(comparison),
         _decision(manifest, fitted),
+        card_evidence.elsewhere(evidence.elsewhere),
+        card_evidence.stress(evidence.stress),
+        card_evidence.reliance(evidence.probes),
         _limits(manifest),
         _provenance(manifest),
     ]
@@ -66,13 +73,13 @@ def _figures(manifest: Manifest, evaluations: Mapping[str, Evaluation], data_nam
         ("not assessed", [share_missing(e.coverage) for e in evaluations.values()]),
         ("expected calibration error", [plain(e.calibration.ece) for e in evaluations.values()]),
     ]
-    table = _table(["figure", *columns], [[name, *values] for name, values in rows])
+    figures = table(["figure", *columns], [[name, *values] for name, values in rows])
     return f"""## Figures
 
 On {data_name}, the test split: groups of near-identical slices that no training or tuning saw, copies left out. 95 %
 intervals in brackets; they count groups, not images.
 
-{table}
+{figures}
 
 The command: `edgebrain evaluate splits.csv --split test --unique --model {manifest.id} --precision {columns[-1]}`,
 where `edgebrain audit DIR... --splits splits.csv` makes the splits from the data named above."""
@@ -89,11 +96,11 @@ def _classes(precision: str, evaluation: Evaluation) -> str:
     ]
     return f"""### Per class ({precision})
 
-{_table(["class", "scans", "sensitivity", "precision", "specificity"], rows)}
+{table(["class", "scans", "sensitivity", "precision", "specificity"], rows)}
 
 Confusion matrix, a row per true and a column per predicted class:
 
-{_table(["", *evaluation.labels], confusion)}"""
+{table(["", *evaluation.labels], confusion)}"""
 
 
 def _gate(comparison: Comparison | None) -> str:
@@ -126,14 +133,19 @@ They were fitted on {fitted}."""
 
 
 def _limits(manifest: Manifest) -> str:
-    del manifest
-    return """## Where it fails
+    blind = (
+        "- Whether a picture is a brain MRI at all is judged by an output that learned from other pictures. Kinds far\n"
+        "  from those may pass, and unusual scans may be refused."
+        if manifest.decision.max_outlier is not None
+        else "- There is no test of whether a picture is a brain MRI, beyond colour: a grey photo gets an answer."
+    )
+    return f"""## Where it fails
 
 - The data has no patient ids. Near-duplicate groups stand in for patients; slices of one patient that look different
   may still be in two splits, so the figures above are optimistic for new patients.
-- In training, scans without a tumour are nearly all axial T2 from one source, tumours nearly all contrast-enhanced T1.
-  The model may lean on sequence, view and source. Expect worse figures on scans from other hospitals.
-- There is no test yet of whether a picture is a brain MRI at all, beyond colour: a grey photo gets an answer.
+- In the public sets, scans without a tumour are nearly all axial T2 from one source, tumours nearly all T1 with
+  contrast. The model may still lean on sequence, view and source. Expect worse figures on scans from other hospitals.
+{blind}
 - It has never seen a stroke, a bleed, a metastasis labelled as such, or a child. "no tumour" is not "healthy"."""
 
 
@@ -142,34 +154,6 @@ def _provenance(manifest: Manifest) -> str:
     files = [[a.file, a.precision.value, f"{a.bytes}", a.sha256] for a in manifest.artifacts]
     return f"""## Provenance
 
-{_table(["what", "value"], rows)}
+{table(["what", "value"], rows)}
 
-{_table(["file", "precision", "bytes", "sha256"], files)}"""
-
-
-def percent(estimate: Estimate) -> str:
-    """An estimate as a percentage with its interval."""
-    if estimate.value is None:
-        return "-"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.2%}"
-    return f"{estimate.value:.2%} [{estimate.low:.2%}, {estimate.high:.2%}]"
-
-
-def share_missing(coverage: Estimate) -> str:
-    """One minus an estimate, as a percentage with its interval."""
-    if coverage.value is None or coverage.low is None or coverage.high is None:
-        return "-"
-    return percent(Estimate(1 - coverage.value, 1 - coverage.high, 1 - coverage.low, coverage.method))
-
-
-def plain(estimate: Estimate) -> str:
-    """An estimate as a number with its interval."""
-    if estimate.value is None or estimate.low is None or estimate.high is None:
-        return "-"
-    return f"{estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+{table(["file", "precision", "bytes", "sha256"], files)}"""

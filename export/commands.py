@@ -49,7 +49,7 @@ def run_export(
     from rich.console import Console
     from rich.table import Table
 
-    from .card import percent, plain
+    from .markup import percent, plain
 
     table = Table("file", "accuracy", "macro-F1", "ECE", box=None, pad_edge=False)
     for precision, evaluation in exported.evaluations.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ ACCEPTED = 0.005
 """Share of held-out pictures that the limit lets pass, where scans leave room for that."""
 RANGE = (0.05, 0.999)
 """The limit is kept in here."""
+_PLACES = 10_000
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,12 @@ def fit_outlier_limit(scans: Float32, pictures: Float32) -> FittedLimit:
     Returns:
         The limit.
     """
-    highest = float(np.quantile(scans, 1 - REFUSED))
+    highest = float(np.quantile(scans, 1 - REFUSED, method="higher"))
     between = highest
     if len(pictures):
-        between = max(highest, (highest + float(np.quantile(pictures, ACCEPTED))) / 2)
-    limit = round(min(max(outlier_score(between), RANGE[0]), RANGE[1]), 4)
+        between = max(highest, (highest + float(np.quantile(pictures, ACCEPTED, method="lower"))) / 2)
+    rounded = math.ceil(outlier_score(between) * _PLACES) / _PLACES  # up, or scans just at the limit would be refused
+    limit = min(max(rounded, RANGE[0]), RANGE[1])
     above = [np.array([outlier_score(float(v)) > limit for v in values]) for values in (scans, pictures)]
     return FittedLimit(
         limit, len(scans), float(above[0].mean()), len(pictures), float(1 - above[1].mean()) if len(pictures) else None

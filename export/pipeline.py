@@ -13,11 +13,9 @@ import numpy as np
 
 import edgebrain
 from edgebrain import bundle as bundles
-from edgebrain.classifier import Classifier
 from edgebrain.decision import DecisionSpec
 from edgebrain.errors import GateFailed, UsageError
 from edgebrain.evaluation.measure import Evaluation
-from edgebrain.evaluation.run import evaluate_samples
 from edgebrain.labelled import NO_TUMOR, NOT_BRAIN_MRI, Sample
 from edgebrain.phantom import SAMPLES, draw_phantom
 from edgebrain.preprocessing import prepare
@@ -28,6 +26,8 @@ from edgebrain.train.models import TrainedModel, load_model
 from edgebrain.types import Float32, Image8, Precision, Scan
 
 from .card import write_card
+from .evidence import gather
+from .figures import headline
 from .operating_point import FittedDecision, fit_decision
 from .outlier_limit import FittedLimit, fit_outlier_limit
 from .place import check_output, replacing
@@ -169,8 +169,8 @@ def _write(
     with replacing(request.output) as folder:
         manifest = _fill(folder, request, trained, files, decided)
         bundles.write_manifest(folder, manifest)
-        evaluations = _evaluate(folder, files, request)
-        metrics = {p: _headline(e, request.data_name) for p, e in evaluations.items()}
+        evidence = gather(folder, list(files), request.samples)
+        metrics = {p: headline(e, request.data_name) for p, e in evidence.evaluations.items()}
         if decided.comparison is not None:
             metrics["int8"]["gate"] = decided.comparison.to_dict()
         manifest = bundles.parse_manifest(_with(manifest, metrics), folder)
@@ -178,13 +178,13 @@ def _write(
         write_card(
             folder / bundles.CARD,
             manifest,
-            evaluations,
+            evidence,
             decided.describe(),
             decided.comparison,
             data_name=request.data_name,
         )
         _keep_changelog(request, folder)
-    return Exported(request.output, evaluations, decided.comparison)
+    return Exported(request.output, evidence.evaluations, decided.comparison)
 
 
 def _with(manifest: bundles.Manifest, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -271,42 +271,6 @@ def _calibration(request: ExportRequest, trained: TrainedModel) -> Image8:
     train = _split(request.samples, trained, "train")
     chosen = calibration_choice(train.targets, request.calibration_scans, trained.recipe.seed)
     return train.images[chosen][:, np.newaxis]
-
-
-def _evaluate(folder: Path, files: dict[Precision, bytes], request: ExportRequest) -> dict[str, Evaluation]:
-    samples = [s for s in request.samples if s.split == "test" and not s.copy_of]
-    if not samples:
-        raise UsageError("The data has no test split.", remedy=MAKE_SPLITS)
-    evaluations = {}
-    for precision in files:
-        classifier = Classifier.load(folder, precision=precision)
-        evaluations[precision.value] = evaluate_samples(classifier, samples)
-        classifier.close()
-    return evaluations
-
-
-def _headline(evaluation: Evaluation, data_name: str) -> dict[str, Any]:
-    tumor = evaluation.tumor
-    figures = {
-        "accuracy": evaluation.accuracy,
-        "macro_f1": evaluation.macro_f1,
-        "ece": evaluation.calibration.ece,
-        **({"tumor_sensitivity": tumor.sensitivity, "tumor_specificity": tumor.specificity} if tumor else {}),
-    }
-    rounded = {
-        name: {"value": _rounded(e.value), "low": _rounded(e.low), "high": _rounded(e.high), "method": e.method}
-        for name, e in figures.items()
-    }
-    return {
-        "data": f"{data_name}, test split without copies",
-        "scans": evaluation.n,
-        "groups": evaluation.n_groups,
-        **rounded,
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 5)
 
 
 def _keep_changelog(request: ExportRequest, folder: Path) -> None:

@@ -92,8 +92,9 @@ def random_curve(rng: Rng, *, monotone: bool) -> Image8:
 
     Args:
         rng: Source of randomness.
-        monotone: Keep the order of grey levels; only then it may be a power law. Otherwise the upper part wanders freely
-            while black stays dark, which is how one sequence turns into another: tissue contrast changes, air does not.
+        monotone: Keep the order of grey levels; only then it may be a power law. Otherwise the upper part wanders
+            freely while black stays dark, which is how one sequence turns into another: tissue contrast changes, air
+            does not.
 
     Returns:
         uint8 [256] look-up table.

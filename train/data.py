@@ -116,8 +116,8 @@ def prepare_samples(samples: Sequence[Sample], labels: Sequence[str], spec: Inpu
     kept = [(s, r) for s, r in zip(samples, results, strict=True) if not isinstance(r, str)]
     if not kept:
         raise TrainingError("None of the scans could be read.", remedy="Run 'edgebrain audit' on the data folder.")
-    index = {label: i for i, label in enumerate(labels)}
-    index |= {NOT_BRAIN_MRI: outlier_target(len(labels)), ANY_TUMOR: some_tumor_target(len(labels))}
+    index = {NOT_BRAIN_MRI: outlier_target(len(labels)), ANY_TUMOR: some_tumor_target(len(labels))}
+    index |= {label: i for i, label in enumerate(labels)}  # last: binary sets have ``tumor`` as a label of their own
     return PreparedSet(
         images=np.stack([image for _, image in kept]),
         targets=np.array([index[s.label] for s, _ in kept], np.int64),

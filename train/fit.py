@@ -57,7 +57,7 @@ def fit(
 ) -> Run:
     """Train a recipe.
 
-    The folder receives ``model.safetensors`` (averaged weights of the best epoch by validation macro-F1),
+    The folder receives ``model.safetensors`` (averaged weights of the epoch with the lowest validation loss),
     ``metrics.json``, ``curves.png``, ``log/metrics.csv``, ``splits.csv`` and ``checkpoints/{best,last}.ckpt``.
 
     Args:
@@ -195,15 +195,16 @@ def _loader(recipe: Recipe, prepared: PreparedSet, *, training: bool) -> DataLoa
     batch = recipe.trainer.batch_size
     if not training:
         return DataLoader(ScanDataset(prepared, recipe.input), batch_size=4 * batch)
-    if len(prepared.targets) < batch:
+    sampler = MixedSampler(prepared, recipe.data, recipe.seed)
+    if len(sampler) < batch:
         raise TrainingError(
-            f"{len(prepared.targets)} training scans do not fill one batch of {batch}.",
+            f"An epoch of {len(sampler)} training scans does not fill one batch of {batch}.",
             remedy="Add data, or lower it with --set trainer.batch_size=N.",
         )
     return DataLoader(
         ScanDataset(prepared, recipe.input, recipe),
         batch_size=batch,
-        sampler=MixedSampler(prepared, recipe.data, recipe.seed),
+        sampler=sampler,
         num_workers=recipe.trainer.workers,
         persistent_workers=False,  # a new worker each epoch sees the sampler's epoch and holds no state to resume
         drop_last=True,

@@ -137,7 +137,7 @@ class Keeper(Checkpoint):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.best = -math.inf
+        self.best = math.inf
         self.epoch = -1
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -146,9 +146,10 @@ class Keeper(Checkpoint):
         if trainer.current_epoch <= self.epoch:
             return  # Lightning ends the last finished epoch once more when a run goes on
         self.epoch = trainer.current_epoch
-        score = float(trainer.callback_metrics["val/macro_f1"])
-        if score > self.best:
-            self.best = score
+        # Not accuracy: on a few hundred scans its maximum over many epochs is luck. The likelihood hears every scan.
+        loss = float(trainer.callback_metrics["val/loss"])
+        if loss < self.best:
+            self.best = loss
             trainer.save_checkpoint(self.folder / BEST)
         trainer.save_checkpoint(self.folder / LAST)
 

@@ -33,7 +33,7 @@ def draw_lesion(image: Image8, rng: Rng) -> Image8 | None:
         rng: Source of every random number.
 
     Returns:
-        uint8 [H, W]; None where the slice shows no inside of a head to draw into.
+        uint8 [H, W]; None where the slice shows no inside of a head to draw into, or the lesion could not be seen.
     """
     inside = _inside_of_head(image)
     rows, columns = np.nonzero(inside)
@@ -51,13 +51,14 @@ def draw_lesion(image: Image8, rng: Rng) -> Image8 | None:
         halo = _soft(depth + rng.uniform(0.3, 0.9), rng.uniform(0.1, 0.3)) * inside
         values = _blend(values, level.away_from(values, depth, rng), halo * rng.uniform(0.3, 0.8))
     edge = rng.uniform(0.03, 0.2)
-    core = _soft(depth, edge)
+    core = _soft(depth, edge) * inside
     texture = _noise(image.shape, int(rng.integers(6, 20)), rng) * rng.uniform(0.0, 0.25) * level.span
     values = _blend(values, level.away_from(values, depth, rng) + texture, core * rng.uniform(0.6, 1.0))
     if rng.random() < 0.35:  # noqa: PLR2004 - about a third have a rim
-        rim = _soft(depth, edge) * _soft(rng.uniform(0.15, 0.4) - depth, edge)
+        rim = core * _soft(rng.uniform(0.15, 0.4) - depth, edge)
         values = _blend(values, np.full_like(values, level.high), rim * rng.uniform(0.5, 1.0))
-    return np.asarray(np.clip(values + 0.5, 0, 255), np.uint8)
+    drawn = np.asarray(np.clip(values + 0.5, 0, 255), np.uint8)
+    return None if np.array_equal(drawn, image) else drawn
 
 
 class _Levels:

@@ -122,7 +122,8 @@ class LiteNet(nn.Module):
         self.head = nn.Conv2d(_FEATURES, labels, 1)
         self.frozen = frozen
         for module in self._fixed():
-            module.requires_grad_(requires_grad=False)
+            # Lightning trains modules in the mode they come in, so they must come in evaluation mode.
+            module.requires_grad_(requires_grad=False).eval()
 
     def _fixed(self) -> list[nn.Module]:
         return [self.stem, *list(self.stages)[: self.frozen - 1]] if self.frozen else []

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from edgebrain.errors import TrainingError, UsageError
+from edgebrain.labelled import NO_TUMOR
 
 from . import checkpoint
 from .config import Recipe, parse_recipe, recipe_tree
@@ -63,6 +64,11 @@ def build(recipe: Recipe) -> Network:
     Raises:
         TrainingError: The recipe's numbers do not fit together.
     """
+    if (recipe.data.some_tumor or recipe.augment.lesion) and NO_TUMOR not in recipe.data.labels:
+        raise TrainingError(
+            f"Scans with some tumour need the label {NO_TUMOR} beside them.",
+            remedy="Set data.some_tumor and augment.lesion to 0.",
+        )
     if recipe.architecture == "lite0":
         if recipe.data.outliers:
             raise TrainingError("The lite0 network has no outlier output.", remedy="Set data.outliers to 0.")

@@ -14,7 +14,10 @@ torch = pytest.importorskip("torch", reason="the extra 'export' brings torch")
 from edgebrain.errors import ExportError  # noqa: E402 - after the skip
 from edgebrain.export.to_onnx import OPSET, check_parity, run_onnx, to_onnx  # noqa: E402
 from edgebrain.graphs import refers_to_other_files  # noqa: E402
+from edgebrain.train.config import EdgeConfig  # noqa: E402
+from edgebrain.train.edge import EdgeNet  # noqa: E402
 from edgebrain.train.models import TrainedModel  # noqa: E402
+from edgebrain.types import InputSpec  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,23 @@ def test_cam_averages_to_logits(graph: bytes) -> None:
 
 def test_parity_check_can_fail(graph: bytes, trained: TrainedModel) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 1, 64, 64), np.uint8)
-    other = type(trained.net)(trained.net.config).eval()
+    other = EdgeNet(trained.recipe.model).eval()
     with pytest.raises(ExportError, match="differs from the network"):
         check_parity(other, graph, images)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_network_that_knows_outliers_has_a_fourth_output(batch: int) -> None:
+    torch.manual_seed(1)
+    net = EdgeNet(EdgeConfig(stem=8, widths=(8, 16), blocks=(1, 1)), outlier=True).eval()
+    graph = to_onnx(net, InputSpec(width=64, height=64), {})
+    images = np.random.default_rng(batch).integers(0, 256, (batch, 1, 64, 64), np.uint8)
+    assert check_parity(net, graph, images) < 1e-5
+    found = run_onnx(graph, images)
+    assert list(found) == ["logits", "embedding", "cam", "outlier"]
+    assert found["outlier"].shape == (batch,)
+    with torch.no_grad():
+        assert net.outlier is not None
+        net.outlier.bias.add_(1)
+    with pytest.raises(ExportError, match="differs from the network"):
+        check_parity(net, graph, images)

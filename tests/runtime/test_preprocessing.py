@@ -143,8 +143,8 @@ def test_refusals(pixels: Pixels, words: str) -> None:
 
 
 def test_a_model_of_another_algorithm_is_refused() -> None:
-    with pytest.raises(UnsupportedScan, match="version 2"):
-        prepared(draw_phantom(PhantomSpec()), InputSpec(preprocessing=2))
+    with pytest.raises(UnsupportedScan, match="version 3"):
+        prepared(draw_phantom(PhantomSpec()), InputSpec(preprocessing=3))
 
 
 # Head crop
@@ -177,6 +177,20 @@ def test_the_head_is_found(drawn: Image8) -> None:
     head = find_head(drawn)
     assert overlap(head.box, true_box(drawn)) > 0.9
     assert head.background < 10
+
+
+def test_a_dark_head_is_found_whole(drawn: Image8) -> None:
+    dark = np.asarray(255 * (drawn / 255.0) ** 2.2 + 0.5, np.uint8)
+    assert overlap(find_head(dark).box, find_head(drawn).box) > 0.9
+
+
+def test_bundles_of_version_1_get_what_they_were_trained_with(drawn: Image8) -> None:
+    assert overlap(find_head(drawn, 1).box, find_head(drawn).box) > 0.97
+    dim = np.zeros((100, 100), np.uint8)
+    dim[20:80, 20:80] = 12  # tissue below a tenth of the range
+    dim[35:65, 35:65] = 250
+    assert find_head(dim).box == Box(19, 81, 19, 81)
+    assert find_head(dim, 1).box == Box(34, 66, 34, 66)
 
 
 @pytest.mark.parametrize("margins", [(60, 60, 60, 60), (0, 120, 0, 0), (10, 0, 90, 30)])

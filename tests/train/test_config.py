@@ -46,6 +46,16 @@ def test_set_values_have_types(item: str, section: str, key: str, value: Any) ->
     assert type(got) is type(value)
 
 
+def test_a_start_and_a_teacher_come_back_from_plain_types() -> None:
+    recipe = load_recipe(
+        "edge", ["start=runs/base/model.safetensors", "distill.teacher=runs/teacher/model.safetensors"]
+    )
+    assert recipe.start == "runs/base/model.safetensors"
+    assert recipe.distill.teacher == "runs/teacher/model.safetensors"
+    assert parse_recipe(recipe_tree(recipe), "edge") == recipe
+    assert (load_recipe("edge").start, load_recipe("edge").distill.teacher) == ("", "")
+
+
 def test_set_changes_nothing_else() -> None:
     plain, changed = recipe_tree(load_recipe("edge")), recipe_tree(load_recipe("edge", ["seed=7", "augment.zoom=0.5"]))
     plain["seed"] = 7
@@ -76,6 +86,10 @@ def test_the_last_set_wins() -> None:
         ("trainer=5", r"Expected `object`.*trainer"),
         ("seed.x=5", "seed"),
         ("architecture=edgy", "architecture"),
+        ("data.outliers=0.6", r"<= 0\.5.*data\.outliers"),
+        ("data.some_tumor=0.5", r"<= 0\.4.*data\.some_tumor"),
+        ("lite.frozen=9", r"<= 8.*lite\.frozen"),
+        ("distill.teachr=x", r"distill has no key 'teachr'\. Did you mean 'teacher'"),
     ],
 )
 def test_wrong_set_items_are_refused(item: str, message: str) -> None:
@@ -131,9 +145,10 @@ def test_any_set_item_is_taken_or_refused_as_usage(item: str) -> None:
 
 
 def test_augmentation_calms_down_after_its_share_of_the_epochs() -> None:
-    config = AugmentConfig(calm_from=0.6, calm=0.5, curve=0.8, flip=0.5)
+    config = AugmentConfig(calm_from=0.6, calm=0.5, curve=0.8, flip=0.5, mixup=0.4, lesion=0.2)
     assert config.at(119, 200) == config
     late = config.at(120, 200)
     assert late.curve == pytest.approx(0.4)
-    assert late.flip == config.flip
+    assert late.mixup == pytest.approx(0.2)
+    assert (late.flip, late.lesion) == (config.flip, config.lesion)
     assert AugmentConfig().at(199, 200) == AugmentConfig()

@@ -12,7 +12,7 @@ from edgebrain.errors import TrainingError
 from edgebrain.train import checkpoint
 from edgebrain.train.config import EdgeConfig, Recipe, load_recipe
 from edgebrain.train.edge import EdgeNet, PerImageNorm
-from edgebrain.train.models import build, load_model, save_model
+from edgebrain.train.models import build, fresh, load_model, save_model
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def one_thread() -> Iterator[None]:
 def net() -> EdgeNet:
     """A small network whose normalisation has seen something, as a trained one's has."""
     torch.manual_seed(0)
-    made = EdgeNet(EdgeConfig(stem=8, widths=(8, 16), blocks=(2, 1)))
+    made = EdgeNet(EdgeConfig(stem=8, widths=(8, 16), blocks=(2, 1)), outlier=True)
     for module in made.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -48,7 +48,7 @@ def test_the_default_network_has_1_2_million_parameters() -> None:
 
 def test_outputs_have_the_shapes_and_types_of_the_graph(net: EdgeNet) -> None:
     out = net(scans(3))
-    assert [tuple(t.shape) for t in out] == [(3, 4), (3, 16), (3, 4, 8, 8)]
+    assert [tuple(t.shape) for t in out] == [(3, 4), (3, 16), (3, 4, 8, 8), (3,)]
     assert {t.dtype for t in out} == {torch.float32}
 
 
@@ -62,6 +62,20 @@ def test_the_head_is_a_linear_layer_on_the_embedding(net: EdgeNet) -> None:
     weights = net.head.weight[:, :, 0, 0]
     assert net.head.bias is not None
     torch.testing.assert_close(out.embedding @ weights.T + net.head.bias, out.logits, atol=1e-5, rtol=1e-5)
+
+
+def test_the_outlier_output_is_a_linear_map_of_the_embedding(net: EdgeNet) -> None:
+    out = net(scans(3))
+    assert net.outlier is not None
+    torch.testing.assert_close(
+        out.embedding @ net.outlier.weight[0] + net.outlier.bias, out.outlier, atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("share", "has"), [(0.0, False), (0.1, True)])
+def test_only_a_recipe_with_outliers_gets_that_output(share: float, has: bool) -> None:
+    net = build(load_recipe("edge", [f"data.outliers={share}"])).eval()
+    assert (net(scans(1)).outlier is not None) == has
 
 
 def test_a_scan_gets_the_same_answer_whatever_it_is_batched_with(net: EdgeNet) -> None:
@@ -114,6 +128,15 @@ def test_labels_and_outputs_must_agree() -> None:
         build(load_recipe("edge", ["model.labels=3"]))
 
 
+@pytest.mark.parametrize("item", ["data.some_tumor=0.1", "augment.lesion=0.1"])
+def test_some_tumour_needs_a_label_for_none(item: str) -> None:
+    kinds = "data.labels=['glioma', 'meningioma', 'pituitary', 'other']"
+    plain = [kinds, "data.some_tumor=0", "augment.lesion=0"]
+    build(load_recipe("edge", plain))
+    with pytest.raises(TrainingError, match="need the label no_tumor"):
+        build(load_recipe("edge", [*plain, item]))
+
+
 def test_widths_and_blocks_must_agree() -> None:
     with pytest.raises(TrainingError, match="same length"):
         build(load_recipe("edge", ["model.blocks=[1, 1]"]))
@@ -146,3 +169,40 @@ def test_what_is_no_model_is_refused(tiny: Recipe, tmp_path: Path) -> None:
     checkpoint.save(path, {"model": "edgebrain-model/1", "weights": {}, "recipe": {"new_key": 1}, "facts": {}})
     with pytest.raises(TrainingError, match=r"m\.safetensors: its recipe"):
         load_model(path)
+
+
+@pytest.fixture
+def earlier(tiny_sets: tuple[str, ...], tmp_path: Path) -> Path:
+    """A model without an outlier output."""
+    recipe = load_recipe("edge-base", list(tiny_sets))
+    torch.manual_seed(5)
+    save_model(tmp_path / "m.safetensors", build(recipe).state_dict(), recipe, {})
+    return tmp_path / "m.safetensors"
+
+
+def test_a_start_is_taken_over_and_what_it_lacks_stays_random(tiny_sets: tuple[str, ...], earlier: Path) -> None:
+    recipe = load_recipe("edge", [*tiny_sets, f"start={earlier}"])
+    start = load_model(earlier).net.state_dict()
+    torch.manual_seed(6)
+    one = fresh(recipe).state_dict()
+    other = fresh(recipe).state_dict()
+    assert one.keys() - start.keys() == {"outlier.weight", "outlier.bias"}
+    for name, weight in start.items():
+        assert torch.equal(one[name], weight)
+    assert not torch.equal(one["outlier.weight"], other["outlier.weight"])
+
+
+def test_without_a_start_all_is_random(tiny: Recipe) -> None:
+    torch.manual_seed(6)
+    assert not torch.equal(fresh(tiny).state_dict()["stem.0.weight"], fresh(tiny).state_dict()["stem.0.weight"])
+
+
+@pytest.mark.parametrize("item", ["model.stem=16", "model.widths=[8, 24]", "model.blocks=[1, 2]"])
+def test_a_start_of_another_shape_is_refused(tiny_sets: tuple[str, ...], earlier: Path, item: str) -> None:
+    with pytest.raises(TrainingError, match=r"m\.safetensors does not fit the recipe's network"):
+        fresh(load_recipe("edge", [*tiny_sets, item, f"start={earlier}"]))
+
+
+def test_a_start_that_is_not_there_is_refused(tiny_sets: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="cannot be read"):
+        fresh(load_recipe("edge", [*tiny_sets, f"start={tmp_path / 'gone.safetensors'}"]))

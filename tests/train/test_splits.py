@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from edgebrain.errors import UsageError
 from edgebrain.labelled import Sample
-from edgebrain.train.splits import SPLITS, Fractions, by_group, by_patient, hold_out, official, random_split, usable
+from edgebrain.train.splits import (
+    SPLITS,
+    Fractions,
+    by_group,
+    by_patient,
+    hold_out,
+    official,
+    one_vocabulary,
+    random_split,
+    usable,
+)
 
 LABELS = ("glioma", "meningioma", "no_tumor", "pituitary")
 FRACTIONS: tuple[Fractions, ...] = ((0.7, 0.15, 0.15), (0.6, 0.2, 0.2), (0.8, 0.2, 0.0), (1.0, 0.0, 0.0))
@@ -219,3 +229,20 @@ def test_a_source_that_cannot_be_held_out_is_refused() -> None:
         hold_out(samples, "c")
     with pytest.raises(UsageError, match="every group has an image of it"):
         hold_out(samples, "b")
+
+
+def labelled(*labels: str) -> list[Sample]:
+    return [Sample(f"{label}-{split}.png", label, split=split) for label in labels for split in (*SPLITS, "external")]
+
+
+def test_scans_of_some_tumour_may_teach_where_kinds_are_told_apart_but_not_judge() -> None:
+    samples = labelled("glioma", "no_tumor", "tumor", "not_brain_mri")
+    together = one_vocabulary(samples)
+    assert [replace(s, split="") for s in together] == [replace(s, split="") for s in samples]
+    assert [s.split for s in together if s.label == "tumor"] == ["train", "external", "external", "external"]
+    assert [s for s in together if s.label != "tumor"] == [s for s in samples if s.label != "tumor"]
+
+
+def test_where_tumour_is_a_label_of_its_own_it_judges() -> None:
+    for samples in (labelled("no_tumor", "tumor"), labelled("no_tumor", "tumor", "not_brain_mri"), labelled("tumor")):
+        assert one_vocabulary(samples) == samples

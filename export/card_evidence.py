@@ -1,0 +1,91 @@
+"""The parts of a model card about scans from elsewhere, changed scans, and what the model looks at."""
+
+from __future__ import annotations
+
+from edgebrain.evaluation.measure import Evaluation
+from edgebrain.evaluation.stress_record import ProbeReport, StressReport
+
+from .markup import percent, points, table
+
+
+def pictures(evaluation: Evaluation) -> str:
+    """Whether pictures that are no brain MRI are refused; empty where none was measured."""
+    found = evaluation.outliers
+    if found is None or not found.n:
+        return ""
+    rows = [[p.source, str(p.n), percent(p.accepted)] for p in found.per_source]
+    return f"""### Pictures that are no brain MRI
+
+Of {found.n} pictures of kinds that were never trained on, {percent(found.accepted)} are not refused, and
+{percent(found.standard)} end as *standard*. Of {found.scans} scans, {percent(found.refused_as_outlier)} are refused as
+outliers.
+
+{table(["kind", "pictures", "not refused"], rows)}"""
+
+
+def elsewhere(evaluation: Evaluation | None) -> str:
+    """Figures on other sources; empty where there are none."""
+    if evaluation is None or evaluation.tumor is None:
+        return ""
+    tumor = evaluation.tumor
+    rows = [
+        ["scans with a tumour", str(tumor.tumors)],
+        ["called a tumour", percent(tumor.sensitivity)],
+        ["prioritised", percent(tumor.prioritised)],
+        ["left as standard", percent(tumor.standard)],
+        ["not assessed", percent(tumor.cannot_assess)],
+        ["scans without a tumour", str(tumor.others)],
+        ["called free of tumour", percent(tumor.specificity)],
+    ]
+    return f"""## On scans from elsewhere
+
+The split `external` of the same manifest: sources whose scans here were neither trained on nor tuned with.
+
+{table(["figure", "value"], rows)}
+
+The command: `edgebrain evaluate splits.csv --split external --unique`."""
+
+
+def stress(report: StressReport) -> str:
+    """Figures on changed scans."""
+    rows = [
+        [
+            row.name,
+            percent(row.accuracy),
+            points(row.change),
+            "-" if row.limit is None else f"{row.limit:g}",
+            percent(row.tumor_sensitivity),
+            percent(row.abstention),
+            "yes" if row.within_limit else "**no**",
+        ]
+        for row in report.rows
+    ]
+    head = ["change", "accuracy", "points", "allowed", "tumour sensitivity", "not assessed", "within"]
+    return f"""## On changed scans
+
+The test split, each scan changed in every way: {len(report.rows) - len(report.exceeded)} of {len(report.rows)} rows
+keep to their limit.
+
+{table(head, rows)}
+
+The command: `edgebrain evaluate splits.csv --split test --unique --stress`; docs/guides/robustness.md says what each
+change is."""
+
+
+def reliance(report: ProbeReport | None) -> str:
+    """What the model looks at; empty where it was not measured."""
+    if report is None:
+        return ""
+    masking = report.masking
+    rows = [[view.description, percent(view.accuracy), percent(view.same_label)] for view in report.views]
+    return f"""## What it relies on
+
+Always saying *{report.majority}* is right for {report.majority_share:.1%} of these scans; the model, for
+{percent(report.accuracy)}. With parts of the scan taken away:
+
+{table(["what is left", "accuracy", "same answer as before"], rows)}
+
+With the region hidden that its activation map names, {percent(masking.hidden.flipped)} of {masking.n} tumours that were
+called right are called free of tumour, and {percent(masking.hidden.lost)} lose more than half of their tumour
+probability; with an equally large region hidden elsewhere, {percent(masking.control.flipped)} and
+{percent(masking.control.lost)}. The command: `edgebrain evaluate splits.csv --split test --unique --probes`."""

@@ -1,0 +1,219 @@
+"""What a recipe holds: its tables, each with what its numbers mean."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from edgebrain.types import InputSpec
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the recipe's tables: immutable, and strict about unknown keys.
+
+    Subclasses repeat the options, because type checkers do not inherit them.
+    """
+
+
+class EdgeConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """Shape of the ``edge`` network.
+
+    Attributes:
+        labels: Number of outputs K.
+        stem: Channels after the first, strided convolution.
+        widths: Channels of each stage; every stage halves the resolution.
+        blocks: Residual blocks in each stage, the strided one included.
+        dropout: Probability of dropping a feature before the head, in training.
+    """
+
+    labels: Count = 4
+    stem: Count = 24
+    widths: tuple[Count, ...] = (48, 96, 160)
+    blocks: tuple[Count, ...] = (2, 2, 2)
+    dropout: Share = 0.2
+
+
+class LiteConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """Shape of the ``lite0`` network.
+
+    Attributes:
+        pretrained: Start from the published ImageNet weights.
+        frozen: Stages at the input, the stem included, that keep them.
+        dropout: Probability of dropping a feature before the head, in training.
+    """
+
+    pretrained: bool = True
+    frozen: Annotated[int, msgspec.Meta(ge=0, le=8)] = 3
+    dropout: Share = 0.2
+
+
+class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """Which samples are used.
+
+    Attributes:
+        labels: Output labels in order.
+        canvas: Side in pixels at which scans wait for augmentation; above the input's, so that zooming keeps detail.
+        drop_copies: Train on, and choose the best epoch with, one member of each copy group only.
+        drop_conflicts: Leave out scans whose copies carry another label, from train and val.
+        balance: Exponent b of the sampling weight n_class ** -b: 0 takes the data as it is, 1 makes classes equal.
+        outliers: Share of pictures that are no brain MRI in what is drawn (label ``not_brain_mri``, and drawn ones);
+            above 0 the network gets an ``outlier`` output.
+        some_tumor: Share of scans in what is drawn that are only known to show some tumour (label ``tumor``).
+        drawn: Share of the outliers that are drawn by the program; all, where the data holds none.
+    """
+
+    labels: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
+    canvas: Annotated[int, msgspec.Meta(ge=16)] = 192
+    drop_copies: bool = True
+    drop_conflicts: bool = True
+    balance: Share = 0.5
+    outliers: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.0
+    some_tumor: Annotated[float, msgspec.Meta(ge=0, le=0.4)] = 0.0
+    drawn: Share = 0.4
+
+
+class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """Probabilities and strengths of the random changes; see augment.py for what each one does.
+
+    Attributes:
+        lesion: Probability that a scan without a tumour gets a drawn lesion, and becomes a scan with some tumour.
+        mixup: Probability that a batch is mixed pairwise (Zhang et al., "mixup", ICLR 2018); until it calms down.
+        calm_from: Share of the epochs after which intensity and quality change less often, so that training ends close
+            to what scans look like (as YOLOX ends without mosaic: Ge et al., 2021). 1 means never.
+        calm: Factor on those probabilities from then on.
+    """
+
+    flip: Share = 0.5
+    flip_vertical: Share = 0.15
+    quarter_turn: Share = 0.15
+    affine: Share = 0.9
+    rotation: Amount = 20.0
+    zoom: Amount = 0.25
+    squeeze: Amount = 0.2
+    shear: Amount = 0.08
+    shift: Amount = 0.08
+    curve: Share = 0.6
+    non_monotone: Share = 0.15
+    invert: Share = 0.1
+    clahe: Share = 0.25
+    bias_field: Share = 0.3
+    blur: Share = 0.15
+    sharpen: Share = 0.1
+    low_resolution: Share = 0.25
+    noise: Share = 0.3
+    jpeg: Share = 0.2
+    marks: Share = 0.15
+    lesion: Share = 0.0
+    mixup: Share = 0.0
+    calm_from: Share = 1.0
+    calm: Share = 0.4
+
+    def at(self, epoch: int, epochs: int) -> AugmentConfig:
+        """The probabilities that hold in an epoch.
+
+        Args:
+            epoch: From 0.
+            epochs: Of the whole training.
+        """
+        if epoch < self.calm_from * epochs:
+            return self
+        return msgspec.structs.replace(self, **{name: getattr(self, name) * self.calm for name in _CALMED})
+
+
+_CALMED = (
+    "curve",
+    "non_monotone",
+    "invert",
+    "clahe",
+    "bias_field",
+    "blur",
+    "sharpen",
+    "low_resolution",
+    "noise",
+    "jpeg",
+    "marks",
+    "mixup",
+)
+
+
+class OptimizerConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """AdamW with a one-cycle schedule, and an exponential moving average of the weights."""
+
+    lr: Positive = 3e-3
+    weight_decay: Amount = 0.05
+    warmup: Share = 0.1
+    label_smoothing: Share = 0.05
+    clip: Amount = 2.0
+    ema_decay: Share = 0.999
+
+
+class DistillConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """Learning from the answers of a larger network.
+
+    Hinton et al., "Distilling the Knowledge in a Neural Network", 2015.
+
+    The teacher sees the very pixels that the student sees, changes included, in every step (Beyer et al., "Knowledge
+    distillation: a good teacher is patient and consistent", CVPR 2022).
+
+    Attributes:
+        teacher: Path of its ``model.safetensors``; empty for none.
+        weight: Share of its answers in the loss; the rest is the truth.
+        temperature: Divides both logits; larger shows more of what the teacher thinks of the other labels.
+    """
+
+    teacher: str = ""
+    weight: Share = 0.7
+    temperature: Positive = 2.0
+
+
+class TrainerConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """How long and how."""
+
+    epochs: Count = 60
+    batch_size: Annotated[int, msgspec.Meta(ge=2)] = 64
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
+    workers: Natural = 1
+
+
+class Recipe(Section, frozen=True, forbid_unknown_fields=True):
+    """Everything that training a model depends on, but the data.
+
+    Attributes:
+        name: Name of the recipe and of the bundle made from it.
+        description: One line for people.
+        system: The system of the literature it reproduces, or ``edgebrain``.
+        architecture: Name in the model registry.
+        seed: Seed of everything random.
+        start: Path of a ``model.safetensors`` of the same architecture to start from; empty starts at random. It must
+            come from the same splits, or scans that judge have been trained on.
+        input: What the graph expects.
+        data: Which samples are used.
+        model: Shape of the ``edge`` network.
+        lite: Shape of the ``lite0`` network.
+        augment: Random changes in training.
+        optimizer: Optimiser and schedule.
+        distill: The teacher, where there is one.
+        trainer: Duration and precision.
+    """
+
+    name: str
+    description: str
+    system: str
+    architecture: Literal["edge", "lite0"]
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0
+    start: str = ""
+    input: InputSpec = InputSpec()
+    data: DataConfig = DataConfig()
+    model: EdgeConfig = EdgeConfig()
+    lite: LiteConfig = LiteConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    distill: DistillConfig = DistillConfig()
+    trainer: TrainerConfig = TrainerConfig()
