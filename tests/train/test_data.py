@@ -130,7 +130,8 @@ def made_of(*counts: int, pictures: Sequence[str] = (), some: int = 0) -> Prepar
 
 
 def asks(labels: int, balance: float = 0.5, **shares: float) -> DataConfig:
-    return DataConfig(labels=tuple("abcdefgh"[:labels]), balance=balance, **shares)
+    plain = DataConfig(labels=tuple("abcdefgh"[:labels]), balance=balance)
+    return msgspec.structs.replace(plain, **shares)
 
 
 @given(
@@ -158,8 +159,8 @@ def test_every_scan_is_drawn_as_often_as_expected(
 
 def expected(counts: list[int], balance: float, label: int) -> float:
     """How often an epoch should draw a scan of a label."""
-    classes = [count ** (1 - balance) for count in counts]
-    return sum(counts) * classes[label] / sum(classes) / counts[label]
+    classes = [float(count) ** (1 - balance) for count in counts]
+    return float(sum(counts) * classes[label] / sum(classes) / counts[label])
 
 
 def test_full_balance_makes_classes_equal() -> None:

@@ -31,7 +31,8 @@ def test_any_image_is_left_alone_and_gives_a_changed_one_or_none(image: Image8, 
     if drawn is None:
         assert again is None
         return
-    assert (drawn.shape, drawn.dtype) == (image.shape, np.uint8)
+    assert drawn.shape == image.shape
+    assert drawn.dtype == np.uint8
     assert not np.array_equal(drawn, image)
     assert again is not None
     assert np.array_equal(drawn, again)
