@@ -59,7 +59,7 @@ def made(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Mad
     pictures = []
     for k, split in enumerate(s for s in ("train", "val", "test") for _ in range(PER_SPLIT)):
         path = root / f"picture{k}.png"
-        assert cv2.imwrite(str(path), draw_picture(96, scan, np.random.default_rng(k)))
+        assert cv2.imwrite(str(path), draw_picture(96, scan, np.random.default_rng(100 + k)))
         pictures.append(Sample(str(path), NOT_BRAIN_MRI, "drawn", f"p{k}", split))
     together = [*samples, *pictures]
     run = fit(load_recipe("edge", list(TINY)), together, root / "run", threads=1)

@@ -341,7 +341,7 @@ def test_a_run_without_a_test_split_is_scored_on_val_alone(tiny: Recipe, phantom
 def test_too_few_scans_for_a_batch(phantoms: Samples, tiny_sets: Sequence[str], tmp_path: Path) -> None:
     recipe = load_recipe("edge", [*tiny_sets, "trainer.batch_size=20"])
     with pytest.raises(
-        TrainingError, match=r"An epoch of 19 training scans does not fill one batch of 20\..*batch_size"
+        TrainingError, match=r"An epoch of 18 training scans does not fill one batch of 20\..*batch_size"
     ):
         fit(recipe, phantoms, tmp_path / "run", threads=1)
 
