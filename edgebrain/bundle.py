@@ -13,8 +13,6 @@ import os
 import stat
 from pathlib import Path
 
-import msgspec
-
 from edgebrain.errors import HashMismatch, InvalidManifest, UsageError, printable
 from edgebrain.graphs import refers_to_other_files
 from edgebrain.manifest import (
@@ -25,6 +23,7 @@ from edgebrain.manifest import (
     HashedFile,
     Manifest,
     check,
+    manifest_tree,
     migrate,
     parse_manifest,
 )
@@ -41,6 +40,7 @@ __all__ = [
     "Manifest",
     "built_in_models",
     "describe_file",
+    "manifest_tree",
     "open_bundle",
     "parse_manifest",
     "read_manifest",
@@ -186,7 +186,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """
     path = folder / MANIFEST
     check(manifest, path)
-    text = json.dumps(msgspec.to_builtins(manifest), indent=2) + "\n"
+    text = json.dumps(manifest_tree(manifest), indent=2) + "\n"
     temporary = folder / f".{MANIFEST}"
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

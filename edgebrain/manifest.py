@@ -26,11 +26,19 @@ Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def _without_outlier(tree: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 names an outlier output and its limit; a model of version 1 has neither."""
+    """Version 2 names an outlier output and its limit, and always says how scans are prepared.
+
+    A model of version 1 has neither, and was trained with preprocessing 1, whether it says so or not.
+    """
     graph, decision = tree["graph"], tree["decision"]
     if "outlier" in graph or "max_outlier" in decision:
         raise ValueError("there is no outlier output in this version")
-    return {**tree, "graph": {**graph, "outlier": None}, "decision": {**decision, "max_outlier": None}}
+    return {
+        **tree,
+        "input": {"preprocessing": 1, **tree["input"]},
+        "graph": {**graph, "outlier": None},
+        "decision": {**decision, "max_outlier": None},
+    }
 
 
 MIGRATIONS: Mapping[int, Migration] = {1: _without_outlier}
@@ -138,11 +146,23 @@ def parse_manifest(tree: dict[str, Any], path: Path) -> Manifest:
         manifest = msgspec.convert(tree, Manifest)
     except msgspec.ValidationError as error:
         raise InvalidManifest(f"{path}: {error}.") from error
+    if "preprocessing" not in tree["input"]:  # a default would change its meaning with the next version
+        raise InvalidManifest(f"{path}: input does not say which version of the preprocessing it wants.")
     # msgspec refuses unknown keys of its own structs only.
     unknown = sorted(set(tree["input"]) - {field.name for field in dataclasses.fields(InputSpec)})
     if unknown:
         raise InvalidManifest(f"{path}: input has the unknown field {unknown[0]!r}.")
     return manifest
+
+
+def manifest_tree(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as plain JSON-able types, the inverse of :func:`parse_manifest`.
+
+    Every value is in it: msgspec leaves out defaults of a dataclass that it has read.
+    """
+    tree: dict[str, Any] = msgspec.to_builtins(manifest)
+    tree["input"] = dataclasses.asdict(manifest.input)
+    return tree
 
 
 def check(manifest: Manifest, path: Path) -> None:

@@ -15,8 +15,8 @@ REFUSED = 0.01
 ACCEPTED = 0.005
 """Share of held-out pictures that the limit lets pass, where scans leave room for that."""
 RANGE = (0.05, 0.999)
-"""The limit is kept in here. Below, pictures would be refused that the output itself gives less than one chance in twenty
-to be outliers: scans of other scanners lie there."""
+"""The limit is kept in here. Below, pictures would be refused that the output itself gives less than one chance in
+twenty to be outliers: scans of other scanners lie there."""
 _PLACES = 10_000
 
 

@@ -188,7 +188,7 @@ def _write(
 
 
 def _with(manifest: bundles.Manifest, metrics: dict[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = msgspec.to_builtins(manifest)
+    tree = bundles.manifest_tree(manifest)
     tree["metrics"] = metrics
     return tree
 

@@ -6,6 +6,7 @@ A recipe holds every number that training depends on. The command line can overr
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import sys
@@ -107,6 +108,7 @@ def parse_recipe(tree: dict[str, Any], name: str) -> Recipe:
 def recipe_tree(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain JSON-able types, the inverse of :func:`parse_recipe`."""
     tree: dict[str, Any] = json.loads(msgspec.json.encode(recipe))
+    tree["input"] = dataclasses.asdict(recipe.input)  # msgspec leaves out defaults of a dataclass that it has read
     return tree
 
 

@@ -6,7 +6,6 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -40,7 +39,7 @@ def print_models() -> int:
 def print_manifest(model: str) -> int:
     """Print a manifest as JSON."""
     manifest = bundles.open_bundle(model).manifest
-    sys.stdout.write(json.dumps(msgspec.to_builtins(manifest), indent=2) + "\n")
+    sys.stdout.write(json.dumps(bundles.manifest_tree(manifest), indent=2) + "\n")
     return EXIT_OK
 
 

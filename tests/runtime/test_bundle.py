@@ -216,7 +216,7 @@ def test_impossible_manifests_are_neither_read_nor_written(
     with pytest.raises(InvalidManifest):
         write_manifest(tmp_path, manifest)
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / MANIFEST).write_text(json.dumps(msgspec.to_builtins(manifest)))
+    (tmp_path / MANIFEST).write_text(json.dumps(manifests.manifest_tree(manifest)))
     with pytest.raises(InvalidManifest):
         open_bundle(tmp_path)
 
@@ -438,3 +438,20 @@ def test_rewriting_leaves_no_half_a_manifest(folder: Path, make_manifest: MakeMa
 
 def test_every_refusal_of_a_bundle_is_a_bundle_error() -> None:
     assert all(issubclass(kind, BundleError) for kind in (InvalidManifest, HashMismatch, UnsupportedSchema))
+
+
+def test_a_manifest_always_says_how_scans_are_prepared(folder: Path) -> None:
+    stored = json.loads((folder / MANIFEST).read_text())
+    read = manifests.parse_manifest(manifests.migrate(stored, folder), folder)
+    assert manifests.manifest_tree(read)["input"]["preprocessing"] == read.input.preprocessing
+    del stored["input"]["preprocessing"]
+    with pytest.raises(InvalidManifest, match="which version of the preprocessing"):
+        manifests.parse_manifest(stored, folder)
+
+
+def test_models_of_schema_1_were_trained_with_preprocessing_1(folder: Path) -> None:
+    stored = json.loads((folder / MANIFEST).read_text())
+    for part, name in (("graph", "outlier"), ("decision", "max_outlier"), ("input", "preprocessing")):
+        stored[part].pop(name, None)
+    read = manifests.parse_manifest(manifests.migrate({**stored, "schema_version": 1}, folder), folder)
+    assert read.input.preprocessing == 1

@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -20,7 +19,7 @@ from edgebrain.cli.app import run
 from edgebrain.device import Request
 from edgebrain.doctor import diagnose
 from edgebrain.errors import EngineFailed, InvalidManifest
-from edgebrain.manifest import migrate, parse_manifest
+from edgebrain.manifest import manifest_tree, migrate, parse_manifest
 from edgebrain.phantom import SAMPLES, sample_name
 from edgebrain.selftest import Golden, read_golden, self_test, write_golden
 
@@ -54,7 +53,7 @@ def test_models_show_prints_the_manifest(capsys: pytest.CaptureFixture[str]) -> 
     assert run(["models", "show", "edge"]) == 0
     shown = json.loads(capsys.readouterr().out)
     stored = json.loads((EDGE / "manifest.json").read_text(encoding="utf-8"))
-    read = msgspec.to_builtins(parse_manifest(migrate(stored, EDGE), EDGE))
+    read = manifest_tree(parse_manifest(migrate(stored, EDGE), EDGE))
     assert shown == json.loads(json.dumps(read))
     assert shown["metrics"] == stored["metrics"]
 
