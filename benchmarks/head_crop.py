@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edgebrain.head import Box, find_head
 from edgebrain.labelled import read_labelled
-from edgebrain.preprocessing import Box, find_head
 from edgebrain.readers import read_middle
 from edgebrain.types import PREPROCESSING_VERSIONS, Image8
 

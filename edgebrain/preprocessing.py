@@ -8,13 +8,7 @@ Version 2:
 
 1. Intensities. uint8 passes through. Anything else is mapped linearly from two robust percentiles to 0..255, which
    makes the result independent of bit depth and of any positive slope and any intercept (rescale tags, scanner gain).
-2. Head crop. The surroundings are estimated from the image border; pixels that differ from them are cleaned by
-   morphology, and the extreme points of the largest part bound the head. This follows the threshold, erode/dilate and
-   extreme-point crop that is usual for this data, but measures the background instead of assuming it black, so that
-   inverted and padded images crop alike.
-   A dark head (a high gamma, a wide window) lowers the difference that counts, as far as the noise of the border lets
-   it. Version 1 did not: at a gamma of 2.2 it cut half of the heads down to what was brightest in them. Bundles that
-   were trained with it still get it.
+2. Head crop, by :mod:`edgebrain.head`; version 1 lost dark heads, and is kept for bundles that were trained with it.
 3. Resize. The aspect ratio is kept: area averaging when shrinking, bilinear when enlarging, and padding with the
    background for the rest.
 
@@ -23,14 +17,12 @@ Normalisation and channel repetition are part of the graph.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from edgebrain.errors import UnsupportedScan
+from edgebrain.head import Box, Head, find_head
 from edgebrain.imaging import cv2
 from edgebrain.types import (
-    PREPROCESSING_VERSION,
     PREPROCESSING_VERSIONS,
     AnyPixels,
     Image8,
@@ -44,34 +36,6 @@ MIN_SIDE = 32
 """Pixels. Smaller images hold no judgeable anatomy; the published sets start at about 150."""
 MIN_RANGE = 8
 """Grey levels between the darkest and brightest pixel of a uint8 image below which there is nothing to see."""
-
-_MASK_SIDE = 128  # the head is found on a copy of at most this side: faster, and blind to noise and fine text
-_KERNEL: Image8 = np.ones((3, 3), np.uint8)
-_LEAST_TOLERANCE = 5.0  # grey levels, where the whole range is small
-_FAINTEST = 6  # grey levels from the background that a head has at least
-_DARK_SHARE = 0.35  # of what stands out from the background: the share of its median that counts as head
-_QUARTILES = 1.35  # standard deviations between the quartiles of a normal distribution
-_MASK_CONTRAST = 0.10  # share of the grey range by which a pixel must differ from the background to count as head
-_UNIFORM_BORDER = 0.5  # share of border pixels that must look like background for a background to exist
-_FRAME_INSET = 2  # mask pixels; steps over the blurred inner edge of a drawn frame
-_FRAME_CONTRAST = 64  # grey levels between a frame and the background inside it
-_MIN_HEAD_AREA = 0.05  # share of the image; a smaller find is text or noise, not a head
-
-
-class Box(NamedTuple):
-    """A half-open pixel rectangle: rows [top, bottom), columns [left, right)."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-
-class Head(NamedTuple):
-    """Where the head is, and the grey level of what surrounds it."""
-
-    box: Box
-    background: int
 
 
 def prepare(scan: Scan, spec: InputSpec) -> Prepared:
@@ -182,125 +146,6 @@ def _linear_to_255(pixels: AnyPixels, low: float, high: float) -> Image8:
     # flip a value that lies exactly between two levels. 16-bit data cannot come closer to such a tie than 7e-6.
     grey = np.floor(np.round(np.clip(values, 0.0, 255.0), 6) + 0.5)
     return np.asarray(grey, np.uint8)
-
-
-def find_head(image: Image8, version: int = PREPROCESSING_VERSION) -> Head:
-    """Find the head and the grey level around it.
-
-    A drawn frame or a page margin counts as a first background: when what is left inside it has a uniform border of
-    another grey level, the search is repeated there.
-
-    Args:
-        image: uint8 [H, W] of at least MIN_SIDE pixels a side.
-        version: Of the algorithm; see the module's text.
-
-    Returns:
-        The bounding box (the whole image when no head stands out from a uniform background) and the background level
-        (0 when the border is not uniform, as in a tight crop).
-    """
-    rows, columns = image.shape
-    scale = min(1.0, _MASK_SIDE / max(rows, columns))
-    small_size = (max(8, round(columns * scale)), max(8, round(rows * scale)))
-    small = np.asarray(cv2.resize(image, small_size, interpolation=cv2.INTER_AREA), np.uint8)
-    border = _sorted_border(small)
-    tolerance = _tolerance(small, border, version)
-    background = _background(border, tolerance)
-    box = Box(0, small.shape[0], 0, small.shape[1])
-    if background is not None:
-        box = _head_in_mask(small, background, tolerance)
-    inner = _inset(box, _FRAME_INSET)
-    if background is not None and inner.bottom - inner.top >= _MASK_SIDE // 4 <= inner.right - inner.left:
-        content = small[inner.top : inner.bottom, inner.left : inner.right]
-        inner_background = _background(_sorted_border(content), tolerance)
-        if inner_background is not None and abs(inner_background - background) > _FRAME_CONTRAST:
-            framed = _head_in_mask(content, inner_background, tolerance)
-            box = Box(
-                inner.top + framed.top,
-                inner.top + framed.bottom,
-                inner.left + framed.left,
-                inner.left + framed.right,
-            )
-            background = inner_background
-    # One mask pixel of margin: the mask is coarser than the image, and its edge is a threshold, not the skin.
-    row_step, column_step = rows / small.shape[0], columns / small.shape[1]
-    outer = _inset(box, -1)
-    return Head(
-        Box(
-            max(0, int(outer.top * row_step)),
-            min(rows, int(np.ceil(outer.bottom * row_step))),
-            max(0, int(outer.left * column_step)),
-            min(columns, int(np.ceil(outer.right * column_step))),
-        ),
-        background or 0,
-    )
-
-
-def _inset(box: Box, by: int) -> Box:
-    return Box(box.top + by, box.bottom - by, box.left + by, box.right - by)
-
-
-def _sorted_border(small: Image8) -> Image8:
-    return np.sort(np.concatenate([small[0], small[-1], small[1:-1, 0], small[1:-1, -1]]))
-
-
-def _median(border: Image8) -> int:
-    return (int(border[(len(border) - 1) // 2]) + int(border[len(border) // 2])) // 2
-
-
-def _tolerance(small: Image8, border: Image8, version: int) -> int:
-    """Grey levels by which a pixel must differ from the background to count as head."""
-    darkest, brightest = cv2.minMaxLoc(small)[:2]
-    # Grey levels are whole numbers, so a tolerance of 7.6 levels is one of 7.
-    usual = int(max(_LEAST_TOLERANCE, _MASK_CONTRAST * (brightest - darkest)))
-    if version == 1:
-        return usual
-    # By a histogram: a median over all pixels would cost as much as all the rest of the search.
-    distance = cv2.absdiff(small, np.full_like(small, _median(border)))
-    total = np.cumsum(cv2.calcHist([distance], [0], None, [256], [0, 256])[_FAINTEST + 1 :])
-    typical = _FAINTEST + 1 + int(np.searchsorted(total, total[-1] / 2)) if total[-1] else brightest - darkest
-    noise = (int(border[3 * len(border) // 4]) - int(border[len(border) // 4])) / _QUARTILES
-    return int(min(usual, max(_FAINTEST, 3 * noise + 3, _DARK_SHARE * typical)))
-
-
-def _background(border: Image8, tolerance: int) -> int | None:
-    """The grey level of a sorted border (its median), or None where it is not uniform."""
-    background = _median(border)
-    # Two look-ups in what is sorted already: this runs twice a scan, and whole-array arithmetic showed in throughput.
-    low, high = max(0, background - tolerance), min(255, background + tolerance)
-    alike = np.searchsorted(border, np.uint8(high), "right") - np.searchsorted(border, np.uint8(low), "left")
-    return background if alike >= _UNIFORM_BORDER * len(border) else None
-
-
-def _head_in_mask(small: Image8, background: int, tolerance: int) -> Box:
-    distance = cv2.absdiff(small, np.full_like(small, background))
-    mask = np.asarray(cv2.threshold(distance, tolerance, 1, cv2.THRESH_BINARY)[1], np.uint8)
-    return _largest_part(mask) or Box(0, small.shape[0], 0, small.shape[1])
-
-
-def _largest_part(mask: Image8) -> Box | None:
-    cleaned = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _KERNEL)  # thin text and specks go
-    # Closing joins scalp and brain over the dark skull.
-    cleaned = cv2.morphologyEx(cleaned, cv2.MORPH_CLOSE, _KERNEL, iterations=2)
-    # Outer contours bound the same 8-connected parts as labelling every pixel does, in a tenth of the time; a part in
-    # the hole of another is smaller than that one.
-    outlines, _ = cv2.findContours(cleaned, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    if not outlines:
-        return None
-    bounds = [cv2.boundingRect(outline) for outline in outlines]
-    spans = [width * height for _, _, width, height in bounds]
-    largest = max(spans)
-    if largest < _MIN_HEAD_AREA * mask.size:
-        return None
-    left, top, width, height = bounds[spans.index(largest)] if spans.count(largest) == 1 else _first_labelled(cleaned)
-    return Box(top, top + height, left, left + width)
-
-
-def _first_labelled(mask: AnyPixels) -> tuple[int, int, int, int]:
-    # Of parts of one size, version 1 takes the one that labelling comes to first.
-    stats = cv2.connectedComponentsWithStats(mask, connectivity=8)[2]
-    spans = stats[1:, cv2.CC_STAT_WIDTH] * stats[1:, cv2.CC_STAT_HEIGHT]
-    left, top, width, height = (int(v) for v in stats[1 + int(np.argmax(spans)), :4])
-    return left, top, width, height
 
 
 def fit(image: Image8, spec: InputSpec, background: int) -> Image8:

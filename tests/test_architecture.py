@@ -18,7 +18,7 @@ ROOMS = {"edgebrain": "edgebrain", "train": "edgebrain.train", "export": "edgebr
 
 PURE = frozenset({"errors", "types"})
 FIGURES = PURE | {"metrics", "calibration", "intervals"}
-INPUT = PURE | {"imaging", "preprocessing", "readers", "inputs"}
+INPUT = PURE | {"imaging", "head", "preprocessing", "readers", "inputs"}
 MODEL = PURE | {"decision", "graphs", "manifest", "bundle", "engines", "device", "cpus", "limits"}
 CLASSIFYING = INPUT | MODEL | {"ready", "explain", "classifier", "pipeline"}
 WRITING = PURE | {"", "files", "outputs", "results"}
@@ -38,7 +38,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "heap": frozenset(),
     "logs": frozenset({"errors"}),
     "imaging": frozenset({"errors"}),
-    "preprocessing": PURE | {"imaging"},
+    "head": PURE | {"imaging"},
+    "preprocessing": PURE | {"imaging", "head"},
     "phantom": PURE | {"imaging"},
     "decision": PURE,
     "explain": PURE | {"imaging"},
@@ -60,7 +61,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "classifier": CLASSIFYING,
     "pipeline": CLASSIFYING | {"heap"},
     "results": WRITING,
-    "stress": PURE | {"imaging", "preprocessing"},
+    "stress": PURE | {"imaging", "preprocessing", "head"},
     "evaluation": FIGURES | CLASSIFYING | {"labelled", "report", "stress"},
     "report": REPORTING,
     "adapt": RUNTIME,

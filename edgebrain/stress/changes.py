@@ -22,8 +22,9 @@ from functools import partial
 import numpy as np
 
 from edgebrain.errors import UnsupportedScan, UsageError
+from edgebrain.head import Box, find_head
 from edgebrain.imaging import cv2
-from edgebrain.preprocessing import MIN_SIDE, Box, find_head, to_uint8
+from edgebrain.preprocessing import MIN_SIDE, to_uint8
 from edgebrain.types import AnyPixels, Float64, Image8, InputSpec
 
 Change = Callable[[AnyPixels, np.random.Generator], AnyPixels]

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edgebrain.head import find_head
 from edgebrain.imaging import cv2
-from edgebrain.preprocessing import find_head
 from edgebrain.types import Float32, Image8
 
 Mask = npt.NDArray[np.bool_]

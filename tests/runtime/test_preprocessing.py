@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgebrain.errors import UnsupportedScan
+from edgebrain.head import Box, find_head
 from edgebrain.phantom import SAMPLES, PhantomSpec, draw_phantom
-from edgebrain.preprocessing import MIN_SIDE, Box, find_head, fit, prepare, to_uint8
+from edgebrain.preprocessing import MIN_SIDE, fit, prepare, to_uint8
 from edgebrain.types import Image8, InputSpec, Scan
 
 SPEC = InputSpec(width=160, height=160)
