@@ -51,7 +51,7 @@ def overlap(one: Box, other: Box) -> float:
 
 def scans_of(manifest: Path) -> list[Image8]:
     """Unique scans that judge nothing, evenly spaced, as far as they are uint8."""
-    samples = [s for s in read_labelled(manifest) if s.split in ("train", "val", "external") and not s.copy_of]
+    samples = [s for s in read_labelled(manifest) if s.split in ("train", "val") and not s.copy_of]
     chosen = samples[:: max(1, len(samples) // SCANS)]
     pixels = [read_middle(sample.path).pixels for sample in chosen]
     return [np.asarray(image, np.uint8) for image in pixels if image.dtype == np.uint8]

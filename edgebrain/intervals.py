@@ -24,6 +24,7 @@ Method = Literal["wilson", "clustered wilson", "bootstrap", "cluster bootstrap",
 
 _Z = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 _NO_SPREAD = 1e-9  # rounding makes equal shares differ by less
+_FEW_CLUSTERS = 10  # below, the spread under the bootstrap says little
 _CELLS = 500_000  # weights held at once, 4 MB: fits the caches, and a report never needs much memory
 
 
@@ -166,7 +167,7 @@ def proportion(hits: Flags, among: Flags, groups: Indices | None = None, resampl
     Methodology 1998). The percentiles of the bootstrap are not used: a tumour missed once in a thousand scans is in
     about a third of the resamples not missed at all, and simulated 95 % intervals held the true share 73 % of the time
     where these held it 96 %. When all resamples agree (nothing missed, or one group) the number of groups is taken, as
-    if scans of one group said nothing new.
+    if scans of one group said nothing new; so it is, at most, with a handful of groups, whose spread says little.
 
     Args:
         hits: bool [N], what is counted.
@@ -187,6 +188,8 @@ def proportion(hits: Flags, among: Flags, groups: Indices | None = None, resampl
     spread = float(defined.std()) if defined.size else 0.0
     clusters = int(np.unique(groups[among]).size)
     effective = min(trials, share * (1 - share) / spread**2) if spread > _NO_SPREAD else clusters
+    if clusters < _FEW_CLUSTERS:
+        effective = min(effective, clusters)
     return Estimate(share, *wilson(share * effective, effective), "clustered wilson")
 
 

@@ -148,6 +148,8 @@ def parse_manifest(tree: dict[str, Any], path: Path) -> Manifest:
         raise InvalidManifest(f"{path}: {error}.") from error
     if "preprocessing" not in tree["input"]:  # a default would change its meaning with the next version
         raise InvalidManifest(f"{path}: input does not say which version of the preprocessing it wants.")
+    if "max_outlier" not in tree["decision"]:  # a model without a limit says so; one that lost it must not pass for one
+        raise InvalidManifest(f"{path}: decision does not say max_outlier; null where there is no limit.")
     # msgspec refuses unknown keys of its own structs only.
     unknown = sorted(set(tree["input"]) - {field.name for field in dataclasses.fields(InputSpec)})
     if unknown:

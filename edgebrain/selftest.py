@@ -10,13 +10,13 @@ import io
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from edgebrain.bundle import Bundle
-from edgebrain.decision import probabilities_of
+from edgebrain.decision import outlier_score, probabilities_of
 from edgebrain.engines import Engine
 from edgebrain.errors import EngineFailed, InvalidManifest
 from edgebrain.manifest import Manifest
@@ -26,6 +26,7 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 3e-2}
 """Largest difference of a probability that is still the same answer, by precision."""
 
 _PREFIX = "logits_"
+_OUTLIER_PREFIX = "outlier_"
 # What numpy, zipfile and zlib raise on files that are not what they should be.
 _UNREADABLE = (
     ValueError,
@@ -50,10 +51,12 @@ class Golden:
     Attributes:
         images: uint8 [N, 1, H, W], prepared phantoms.
         logits: float32 [N, K] by precision.
+        outlier: float32 [N] by precision, of a model with an outlier output.
     """
 
     images: Image8
     logits: dict[str, Float32]
+    outlier: dict[str, Float32] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class SelfTest:
     Attributes:
         precision: Precision of the file that ran.
         images: Number of golden inputs.
-        worst: Largest difference of any probability.
+        worst: Largest difference of any probability, or of an outlier score.
         tolerance: What is allowed.
         labels_agree: Whether every best label is the stored one.
     """
@@ -83,7 +86,9 @@ class SelfTest:
 def write_golden(golden: Golden) -> bytes:
     """The golden file's bytes; no pickle."""
     buffer = io.BytesIO()
-    arrays: dict[str, Any] = {"images": golden.images, **{f"logits_{k}": v for k, v in golden.logits.items()}}
+    arrays: dict[str, Any] = {"images": golden.images}
+    arrays |= {f"{_PREFIX}{k}": v for k, v in golden.logits.items()}
+    arrays |= {f"{_OUTLIER_PREFIX}{k}": v for k, v in golden.outlier.items()}
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
@@ -109,7 +114,11 @@ def read_golden(bundle: Bundle) -> Golden:
     if fault is not None:
         raise InvalidManifest(f"{path} holds no golden outputs: {fault}.", remedy="Export the model again.")
     images = arrays.pop("images")
-    return Golden(images, {name.removeprefix(_PREFIX): values for name, values in arrays.items()})
+    logits, outlier = (
+        {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
+        for prefix in (_PREFIX, _OUTLIER_PREFIX)
+    )
+    return Golden(images, logits, outlier)
 
 
 def _fault(arrays: dict[str, np.ndarray[Any, Any]], manifest: Manifest) -> str | None:
@@ -123,10 +132,11 @@ def _fault(arrays: dict[str, np.ndarray[Any, Any]], manifest: Manifest) -> str |
     for name, values in arrays.items():
         if name == "images":
             continue
-        if not name.startswith(_PREFIX):
+        if not name.startswith((_PREFIX, _OUTLIER_PREFIX)):
             return f"it has the unknown array {name!r}"
-        if values.dtype != np.float32 or values.shape != expected:
-            return f"{name} is {values.dtype} {values.shape}, not float32 {expected}"
+        shape = expected if name.startswith(_PREFIX) else expected[:1]
+        if values.dtype != np.float32 or values.shape != shape:
+            return f"{name} is {values.dtype} {values.shape}, not float32 {shape}"
         if not np.isfinite(values).all():
             return f"{name} is not finite"
     return None
@@ -145,19 +155,26 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
     """
     golden = read_golden(bundle)
     precision = engine.info.precision
-    if precision not in golden.logits:
+    limited = bundle.manifest.decision.max_outlier is not None
+    if precision not in golden.logits or (limited and precision not in golden.outlier):
         raise InvalidManifest(f"{bundle.folder} has no golden outputs for {precision}.", remedy="Export it again.")
     temperature = bundle.manifest.decision.temperature
     expected = probabilities_of(golden.logits[precision], temperature)
     # One by one, as a single scan runs.
-    logits = np.concatenate([engine.run(golden.images[i : i + 1])["logits"] for i in range(len(golden.images))])
+    outputs = [engine.run(golden.images[i : i + 1]) for i in range(len(golden.images))]
+    logits = np.concatenate([output["logits"] for output in outputs])
     if logits.shape != expected.shape:
         raise EngineFailed(f"{engine.info.name} gives logits {logits.shape} where {expected.shape} are expected.")
     found = probabilities_of(logits, temperature)
+    worst = float(np.abs(found - expected).max())
+    if limited:
+        scores = [outlier_score(float(output["outlier"][0])) for output in outputs]
+        stored = [outlier_score(float(logit)) for logit in golden.outlier[precision]]
+        worst = max(worst, float(np.abs(np.subtract(scores, stored)).max()))
     return SelfTest(
         precision=precision,
         images=len(expected),
-        worst=float(np.abs(found - expected).max()),
+        worst=worst,
         tolerance=TOLERANCE[precision],
         labels_agree=bool((found.argmax(1) == expected.argmax(1)).all()),
     )

@@ -15,7 +15,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 PREPROCESSING_VERSION = 2
-"""Version of the algorithm in ``preprocessing.py``; here, so that a bundle can be judged without loading it."""
+"""Version of what ``preprocessing.py`` and ``head.py`` do; here, so that a bundle can be judged without them."""
 PREPROCESSING_VERSIONS = (1, 2)
 """Versions that it can still do, for bundles that were trained with them."""
 RECORD_SCHEMA = 1

@@ -82,7 +82,7 @@ intervals in brackets; they count groups, not images.
 {figures}
 
 The command: `edgebrain evaluate splits.csv --split test --unique --model {manifest.id} --precision {columns[-1]}`,
-where `edgebrain audit DIR... --splits splits.csv` makes the splits from the data named above."""
+with the `splits.csv` of the training run (docs/guides/training.md says how it is made)."""
 
 
 def _classes(precision: str, evaluation: Evaluation) -> str:
@@ -120,13 +120,13 @@ def _decision(manifest: Manifest, fitted: str) -> str:
     outlier = (
         ""
         if d.max_outlier is None
-        else f", when its outlier score is above {d.max_outlier:g} (it looks like no brain MRI slice)"
+        else f", or when its outlier score is above {d.max_outlier:g} (it looks like no brain MRI slice)"
     )
     return f"""## Decision
 
 Logits are divided by {d.temperature:g}. A scan is *prioritised* from a tumour probability
 of {d.operating_point:.1%}, *standard* below {d.standard_below:.1%}, and *cannot be assessed* between the two, when the
-best label stays under {d.min_confidence:.0%} without a likely tumour, or when more than {d.max_color_fraction:.0%} of
+best label stays under {d.min_confidence:.0%} without a likely tumour, when more than {d.max_color_fraction:.0%} of
 the pixels are coloured{outlier}.
 
 They were fitted on {fitted}."""

@@ -30,6 +30,7 @@ class FittedLimit:
         refused: Share of them above the limit.
         pictures: Number of held-out pictures that are no brain MRI.
         accepted: Share of them below the limit; None without pictures.
+        wanted: What scans and pictures alone give, before the limit is kept in its range.
     """
 
     limit: float
@@ -37,11 +38,17 @@ class FittedLimit:
     refused: float
     pictures: int
     accepted: float | None
+    wanted: float
 
     def describe(self) -> str:
         """What the limit rests on, for the manifest and the card."""
         others = "no picture" if self.accepted is None else f"{self.accepted:.1%} of {self.pictures} other pictures"
-        return f"max_outlier refuses {self.refused:.1%} of {self.scans} validation scans and accepts {others}"
+        held = (
+            ""
+            if self.wanted == self.limit
+            else f" is held at its limit {self.limit:g} (these alone give {self.wanted:g}),"
+        )
+        return f"max_outlier{held} refuses {self.refused:.1%} of {self.scans} validation scans and accepts {others}"
 
 
 def fit_outlier_limit(scans: Float32, pictures: Float32) -> FittedLimit:
@@ -65,5 +72,10 @@ def fit_outlier_limit(scans: Float32, pictures: Float32) -> FittedLimit:
     limit = min(max(rounded, RANGE[0]), RANGE[1])
     above = [np.array([outlier_score(float(v)) > limit for v in values]) for values in (scans, pictures)]
     return FittedLimit(
-        limit, len(scans), float(above[0].mean()), len(pictures), float(1 - above[1].mean()) if len(pictures) else None
+        limit=limit,
+        scans=len(scans),
+        refused=float(above[0].mean()),
+        pictures=len(pictures),
+        accepted=float(1 - above[1].mean()) if len(pictures) else None,
+        wanted=rounded,
     )

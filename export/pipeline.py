@@ -198,15 +198,18 @@ def _fill(
 ) -> bundles.Manifest:
     recipe = trained.recipe
     phantoms = golden_inputs(trained)
-    golden: dict[str, Float32] = {}
+    golden = Golden(phantoms, {})
     artifacts = []
     for precision, data in files.items():
         name = "model.onnx" if precision is Precision.FP32 else f"model.{precision.value}.onnx"
         (folder / name).write_bytes(data)
         hashed = bundles.describe_file(folder / name)
         artifacts.append(bundles.Artifact(name, "onnxruntime", precision, hashed.sha256, hashed.bytes))
-        golden[precision.value] = run_onnx(data, phantoms, batch=1)["logits"]
-    (folder / "golden.npz").write_bytes(write_golden(Golden(phantoms, golden)))
+        outputs = run_onnx(data, phantoms, batch=1)
+        golden.logits[precision.value] = outputs["logits"]
+        if "outlier" in outputs:
+            golden.outlier[precision.value] = outputs["outlier"]
+    (folder / "golden.npz").write_bytes(write_golden(golden))
     labels = recipe.data.labels
     return bundles.Manifest(
         schema_version=bundles.SCHEMA_VERSION,

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebrain.cli.progress import progress
-from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED
+from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
 from edgebrain.evaluation.measure import Evaluation
 from edgebrain.evaluation.run import evaluate_samples
-from edgebrain.labelled import Sample, read_labelled
+from edgebrain.labelled import NOT_BRAIN_MRI, Sample, read_labelled
 
 if TYPE_CHECKING:
     from edgebrain.classifier import Classifier
@@ -63,7 +63,7 @@ def run_evaluate(request: EvaluateRequest) -> int:
         samples = read_labelled(request.data, split=request.split, labels=classifier.bundle.manifest.labels)
         if request.unique:
             samples = [sample for sample in samples if not sample.copy_of]
-        _check(request, classifier)  # not after an hour of scans
+        _check(request, classifier, samples)  # not after an hour of scans
         results = _measure(request, classifier, samples)
         title = f"{classifier.model.id} {classifier.model.version} ({classifier.model.precision}) on {request.data}"
     if request.as_json:
@@ -75,7 +75,12 @@ def run_evaluate(request: EvaluateRequest) -> int:
     return EXIT_SOME_FAILED if results.evaluation.n_failed else EXIT_OK
 
 
-def _check(request: EvaluateRequest, classifier: Classifier) -> None:
+def _check(request: EvaluateRequest, classifier: Classifier, samples: list[Sample]) -> None:
+    if (request.stress or request.probes) and all(sample.label == NOT_BRAIN_MRI for sample in samples):
+        raise UsageError(
+            "--stress and --probes change scans, and the data holds only pictures that are no brain MRI.",
+            remedy="Leave the options out, or give labelled scans.",
+        )
     if request.report is not None:
         from edgebrain.report.write import check_report
 

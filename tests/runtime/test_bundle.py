@@ -455,3 +455,11 @@ def test_models_of_schema_1_were_trained_with_preprocessing_1(folder: Path) -> N
         stored[part].pop(name, None)
     read = manifests.parse_manifest(manifests.migrate({**stored, "schema_version": 1}, folder), folder)
     assert read.input.preprocessing == 1
+
+
+def test_a_limit_that_was_lost_does_not_pass_for_none(folder: Path) -> None:
+    stored = json.loads((folder / MANIFEST).read_text())
+    stored = manifests.migrate(stored, folder)
+    del stored["decision"]["max_outlier"]
+    with pytest.raises(InvalidManifest, match="does not say max_outlier"):
+        manifests.parse_manifest(stored, folder)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,21 +93,35 @@ def test_doctor_prints_tables(capsys: pytest.CaptureFixture[str]) -> None:
 def test_doctor_fails_on_other_numbers(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     golden = read_golden(open_bundle(copied))
     shifted = {precision: np.roll(logits, 1, axis=1) for precision, logits in golden.logits.items()}
-    replace_golden(copied, write_golden(Golden(golden.images, shifted)))
+    replace_golden(copied, write_golden(replace(golden, logits=shifted)))
     assert run(["doctor", "--model", str(copied)]) == 4
     assert "FAILED" in capsys.readouterr().out
+
+
+def test_doctor_fails_on_other_outlier_scores(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    golden = read_golden(open_bundle(copied))
+    other = {precision: logits + np.float32(20) for precision, logits in golden.outlier.items()}
+    replace_golden(copied, write_golden(replace(golden, outlier=other)))
+    assert run(["doctor", "--model", str(copied)]) == 4
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_a_limit_needs_golden_outlier_scores(copied: Path) -> None:
+    golden = read_golden(open_bundle(copied))
+    replace_golden(copied, write_golden(replace(golden, outlier={})))
+    assert run(["doctor", "--model", str(copied)]) == 4
 
 
 def test_doctor_does_not_advise_the_file_that_failed(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     golden = read_golden(open_bundle(copied))
     wrong = {"fp32": np.roll(golden.logits["fp32"], 1, axis=1), "int8": golden.logits["int8"]}
-    replace_golden(copied, write_golden(Golden(golden.images, wrong)))
+    replace_golden(copied, write_golden(replace(golden, logits=wrong)))
     assert run(["doctor", "--model", str(copied), "--precision", "fp32"]) == 4
     out = " ".join(capsys.readouterr().out.split())
     assert "does not compute what its maker computed: do not use this model on this machine." in out
     assert "--precision fp32" not in out
     wrong = {"fp32": golden.logits["fp32"], "int8": np.roll(golden.logits["int8"], 1, axis=1)}
-    replace_golden(copied, write_golden(Golden(golden.images, wrong)))
+    replace_golden(copied, write_golden(replace(golden, logits=wrong)))
     assert run(["doctor", "--model", str(copied), "--precision", "int8"]) == 4
     assert "maker computed: use --precision fp32." in " ".join(capsys.readouterr().out.split())
 

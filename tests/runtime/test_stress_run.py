@@ -247,3 +247,11 @@ def test_a_bundle_without_maps_is_refused_before_the_work(
     monkeypatch.setattr("edgebrain.cli.run_evaluate.evaluate_samples", fail)
     assert run(["evaluate", str(data), "--probes", "--model", str(plain_bundle)]) == EXIT_USAGE
     assert "class-activation maps" in capsys.readouterr().err
+
+
+def test_pictures_alone_cannot_be_stressed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "set" / "not_brain_mri"
+    folder.mkdir(parents=True)
+    assert cv2.imwrite(str(folder / "a.png"), picture(100, 0))
+    assert run(["evaluate", str(folder.parent), "--stress"]) == EXIT_USAGE
+    assert "holds only pictures" in capsys.readouterr().err
