@@ -53,7 +53,16 @@ def test_without_pictures_the_limit_is_where_scans_end() -> None:
 
 def test_the_limit_says_what_it_rests_on() -> None:
     fitted = fit_outlier_limit(normal(-6, 40, 0), np.array([-9, 9, 9, 9], np.float32))
-    assert fitted.describe() == "max_outlier refuses 0.0% of 40 validation scans and accepts 25.0% of 4 other pictures"
+    held = f" is held at its limit {RANGE[0]:g} (these alone give {fitted.wanted:g}),"
+    shares = " refuses 0.0% of 40 validation scans and accepts 25.0% of 4 other pictures"
+    assert fitted.wanted < RANGE[0]
+    assert fitted.describe() == f"max_outlier{held}{shares}"
+
+
+def test_a_limit_within_its_range_is_not_said_to_be_held() -> None:
+    fitted = fit_outlier_limit(normal(-2, 400, 0), normal(2, 400, 1))
+    assert fitted.wanted == fitted.limit
+    assert "held" not in fitted.describe()
 
 
 @given(scans=LOGITS, pictures=st.one_of(st.just(NOTHING), LOGITS))

@@ -232,13 +232,15 @@ class _Shifted:
 
     def __init__(self, info: EngineInfo, golden: Golden, shift: float) -> None:
         self.info = info
-        self._answers = {image.tobytes(): row for image, row in zip(golden.images, golden.logits["int8"], strict=True)}
+        rows = zip(golden.images, golden.logits["int8"], golden.outlier["int8"], strict=True)
+        self._answers = {image.tobytes(): (logits, outlier) for image, logits, outlier in rows}
         self._shift = shift
 
     def run(self, images: Image8) -> dict[str, Float32]:
-        logits = np.stack([self._answers[image.tobytes()] for image in images])
+        answers = [self._answers[image.tobytes()] for image in images]
+        logits = np.stack([row for row, _ in answers])
         logits[:, 0] += self._shift
-        return {"logits": logits}
+        return {"logits": logits, "outlier": np.array([outlier for _, outlier in answers], np.float32)}
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -256,7 +258,7 @@ def test_another_number_of_logits_is_an_engine_failure() -> None:
     bundle = open_bundle("edge")
     info = edgebrain.Classifier.load("edge", precision="int8").engine.info
     golden = read_golden(bundle)
-    wrong = Golden(golden.images, {"int8": golden.logits["int8"][:, :3]})
+    wrong = replace(golden, logits={"int8": golden.logits["int8"][:, :3]})
     with pytest.raises(EngineFailed, match="logits"):
         self_test(bundle, _Shifted(info, wrong, 0.0))
 

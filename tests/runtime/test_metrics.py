@@ -301,6 +301,14 @@ def test_intervals_of_shares_know_about_groups() -> None:
     assert clustered.low < plain.low
 
 
+def test_a_few_groups_are_no_more_than_their_number() -> None:
+    hits, groups = np.ones(120, np.bool_), np.repeat([0, 1], 60)
+    hits[[0, 70]] = False  # one in either group: their likeness is luck, not certainty
+    draws = intervals.bootstrap(mean_of(hits.astype(np.float64)), 120, groups)
+    few = intervals.proportion(hits, np.ones_like(hits), groups, draws)
+    assert (few.low, few.high) == pytest.approx(intervals.wilson(2 * float(hits.mean()), 2))
+
+
 def test_a_perfect_share_is_not_certain() -> None:
     hits, groups = np.ones(40, np.bool_), np.repeat(np.arange(8), 5)
     draws = intervals.bootstrap(mean_of(hits.astype(np.float64)), 40, groups)
