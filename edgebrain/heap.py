@@ -28,7 +28,10 @@ def _c_library() -> Any:
 
 
 def share_one_arena() -> None:
-    """Let threads that start from now on allocate from one arena, where the C library has several."""
+    """Let threads that start from now on allocate from one arena, where the C library has several.
+
+    It holds for the whole process and cannot be taken back; memory stays correct, whoever else allocates.
+    """
     _call("mallopt", _ARENA_MAX, 1)
 
 
