@@ -1,0 +1,52 @@
+"""The headline figures another way: OpenCV's grey decoding and the bare graph, without readers, classifier or metrics.
+
+python benchmarks/second_opinion.py runs/edge/splits.csv edgebrain/bundles/edge/model.int8.onnx
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from edgebrain.errors import ScanError
+from edgebrain.preprocessing import prepare
+from edgebrain.types import InputSpec, Scan
+
+LABELS = ("glioma", "meningioma", "no_tumor", "pituitary")
+
+
+def main() -> int:
+    """Print how many scans of each split and label are right; of ``tumor``, how many are called any tumour."""
+    manifest, graph = Path(sys.argv[1]), sys.argv[2]
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    right: Counter[tuple[str, str]] = Counter()
+    seen: Counter[tuple[str, str]] = Counter()
+    with manifest.open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] in {"test", "external"} and not row["copy_of"]]
+    for row in rows:
+        pixels = cv2.imread(str(manifest.parent / row["path"]), cv2.IMREAD_GRAYSCALE)
+        if pixels is None or row["label"] == "not_brain_mri":
+            continue
+        try:
+            image = prepare(Scan(np.asarray(pixels, np.uint8), row["path"]), InputSpec()).image
+        except ScanError:
+            continue
+        best = LABELS[int(session.run(["logits"], {"image": image[np.newaxis]})[0][0].argmax())]
+        place = (row["split"], row["label"])
+        seen[place] += 1
+        right[place] += best != "no_tumor" if row["label"] == "tumor" else best == row["label"]
+    for place, count in sorted(seen.items()):
+        print(f"{place[0]:9} {place[1]:11} {right[place]:4} of {count}")
+    judged = [place for place in seen if place[0] == "test"]
+    print(f"test: {sum(right[p] for p in judged)} of {sum(seen[p] for p in judged)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
