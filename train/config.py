@@ -22,12 +22,12 @@ from .recipe import (
     AugmentConfig,
     DataConfig,
     DistillConfig,
-    EdgeConfig,
-    LiteConfig,
     OptimizerConfig,
     Recipe,
+    ScheduleConfig,
     TrainerConfig,
 )
+from .shapes import CnnConfig, EdgeConfig, LiteConfig, TransferConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,13 +38,16 @@ else:
 __all__ = [
     "SPLITS_FILE",
     "AugmentConfig",
+    "CnnConfig",
     "DataConfig",
     "DistillConfig",
     "EdgeConfig",
     "LiteConfig",
     "OptimizerConfig",
     "Recipe",
+    "ScheduleConfig",
     "TrainerConfig",
+    "TransferConfig",
     "load_recipe",
     "parse_recipe",
     "recipe_names",

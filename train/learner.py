@@ -111,7 +111,7 @@ class FitModule(lightning.LightningModule):
         plain = [p for p in learned if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=config.lr)
-        warmup = max(1, round(config.warmup * self.steps))
+        warmup = max(1, round(self.recipe.schedule.warmup * self.steps))
 
         def factor(step: int) -> float:
             if step < warmup:

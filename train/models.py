@@ -15,7 +15,8 @@ from .config import Recipe, parse_recipe, recipe_tree
 from .edge import EdgeNet
 from .lite import LiteNet
 
-MODEL_FORMAT = "edgebrain-model/1"
+MODEL_FORMAT = "edgebrain-model/2"
+_FIRST_FORMAT = "edgebrain-model/1"
 
 
 class TrainedModel(NamedTuple):
@@ -102,7 +103,9 @@ def load_model(path: Path) -> TrainedModel:
         TrainingError: The file is no trained model, or its weights do not fit its recipe.
     """
     tree = checkpoint.load(path)
-    if not isinstance(tree, dict) or tree.get("model") != MODEL_FORMAT:
+    if isinstance(tree, dict) and tree.get("model") == _FIRST_FORMAT:
+        _from_first_format(tree)
+    elif not isinstance(tree, dict) or tree.get("model") != MODEL_FORMAT:
         raise TrainingError(
             f"{path} is a training checkpoint, not a trained model.", remedy="Name the run's model.safetensors."
         )
@@ -116,3 +119,11 @@ def load_model(path: Path) -> TrainedModel:
     except RuntimeError as error:
         raise TrainingError(f"{path}: the weights do not fit the recipe: {error}") from error
     return TrainedModel(net.eval(), recipe, tree["facts"])
+
+
+def _from_first_format(tree: dict[str, Any]) -> None:
+    """The warm-up of the learning rate was a number of the optimiser once."""
+    recipe = tree.get("recipe")
+    optimizer = recipe.get("optimizer") if isinstance(recipe, dict) else None
+    if isinstance(optimizer, dict) and "warmup" in optimizer:
+        recipe["schedule"] = {"warmup": optimizer.pop("warmup")}

@@ -8,50 +8,7 @@ import msgspec
 
 from edgebrain.types import InputSpec
 
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Amount = Annotated[float, msgspec.Meta(ge=0)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
-Natural = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of the recipe's tables: immutable, and strict about unknown keys.
-
-    Subclasses repeat the options, because type checkers do not inherit them.
-    """
-
-
-class EdgeConfig(Section, frozen=True, forbid_unknown_fields=True):
-    """Shape of the ``edge`` network.
-
-    Attributes:
-        labels: Number of outputs K.
-        stem: Channels after the first, strided convolution.
-        widths: Channels of each stage; every stage halves the resolution.
-        blocks: Residual blocks in each stage, the strided one included.
-        dropout: Probability of dropping a feature before the head, in training.
-    """
-
-    labels: Count = 4
-    stem: Count = 24
-    widths: tuple[Count, ...] = (48, 96, 160)
-    blocks: tuple[Count, ...] = (2, 2, 2)
-    dropout: Share = 0.2
-
-
-class LiteConfig(Section, frozen=True, forbid_unknown_fields=True):
-    """Shape of the ``lite0`` network.
-
-    Attributes:
-        pretrained: Start from the published ImageNet weights.
-        frozen: Stages at the input, the stem included, that keep them.
-        dropout: Probability of dropping a feature before the head, in training.
-    """
-
-    pretrained: bool = True
-    frozen: Annotated[int, msgspec.Meta(ge=0, le=8)] = 3
-    dropout: Share = 0.2
+from .shapes import Amount, CnnConfig, Count, EdgeConfig, LiteConfig, Natural, Positive, Section, Share, TransferConfig
 
 
 class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
@@ -67,6 +24,8 @@ class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
             above 0 the network gets an ``outlier`` output.
         some_tumor: Share of scans in what is drawn that are only known to show some tumour (label ``tumor``).
         drawn: Share of the outliers that are drawn by the program; all, where the data holds none.
+        rare_below: Leave out labels with fewer samples than this.
+        cap_per_group: Most training samples of one patient or group, evenly spaced; 0 takes all.
     """
 
     labels: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
@@ -77,12 +36,17 @@ class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
     outliers: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.0
     some_tumor: Annotated[float, msgspec.Meta(ge=0, le=0.4)] = 0.0
     drawn: Share = 0.4
+    rare_below: Natural = 0
+    cap_per_group: Natural = 0
 
 
 class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
     """Probabilities and strengths of the random changes; see augment.py for what each one does.
 
     Attributes:
+        style: ``edgebrain`` changes everything below; ``flips`` mirrors alone; ``resized_crop`` is a random resized
+            crop and a horizontal mirror in training, and a resize with a centre crop in evaluation; ``none`` changes
+            nothing.
         lesion: Probability that a scan without a tumour gets a drawn lesion, and becomes a scan with some tumour.
         mixup: Probability that a batch is mixed pairwise (Zhang et al., "mixup", ICLR 2018); until it calms down.
         calm_from: Share of the epochs after which intensity and quality change less often, so that training ends close
@@ -90,6 +54,7 @@ class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
         calm: Factor on those probabilities from then on.
     """
 
+    style: Literal["edgebrain", "flips", "resized_crop", "none"] = "edgebrain"
     flip: Share = 0.5
     flip_vertical: Share = 0.15
     quarter_turn: Share = 0.15
@@ -144,14 +109,43 @@ _CALMED = (
 
 
 class OptimizerConfig(Section, frozen=True, forbid_unknown_fields=True):
-    """AdamW with a one-cycle schedule, and an exponential moving average of the weights."""
+    """The optimiser, and the loss it lowers.
 
+    Attributes:
+        name: Which one.
+        lr: Learning rate; its peak where a schedule rises and falls.
+        momentum: Of SGD.
+        weight_decay: Decoupled for AdamW, else added to the gradient; AdamW spares norms and biases.
+        label_smoothing: Share of the target that is spread over all labels.
+        clip: Largest norm of the gradient; 0 does not clip.
+        ema_decay: Decay of the moving average of the weights, which is what is validated and kept; 0 averages nothing.
+    """
+
+    name: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
     lr: Positive = 3e-3
+    momentum: Share = 0.9
     weight_decay: Amount = 0.05
-    warmup: Share = 0.1
     label_smoothing: Share = 0.05
     clip: Amount = 2.0
     ema_decay: Share = 0.999
+
+
+class ScheduleConfig(Section, frozen=True, forbid_unknown_fields=True):
+    """How the learning rate moves.
+
+    Attributes:
+        name: ``one_cycle`` rises linearly and falls as a cosine, by step; ``plateau`` and ``step`` move by epoch.
+        warmup: Share of the steps in which ``one_cycle`` rises.
+        factor: What ``plateau`` and ``step`` multiply with.
+        patience: Epochs without a lower validation loss that ``plateau`` waits for.
+        every: Epochs between the drops of ``step``.
+    """
+
+    name: Literal["one_cycle", "constant", "plateau", "step"] = "one_cycle"
+    warmup: Share = 0.1
+    factor: Share = 0.1
+    patience: Natural = 3
+    every: Count = 7
 
 
 class DistillConfig(Section, frozen=True, forbid_unknown_fields=True):
@@ -174,12 +168,42 @@ class DistillConfig(Section, frozen=True, forbid_unknown_fields=True):
 
 
 class TrainerConfig(Section, frozen=True, forbid_unknown_fields=True):
-    """How long and how."""
+    """How long and how.
+
+    Attributes:
+        epochs: Passes over the data, at most.
+        batch_size: Scans a step, over all processes and accumulated parts.
+        precision: Arithmetic.
+        workers: Processes that prepare batches.
+        patience: Epochs without a better one after which training stops; 0 never stops early.
+        accumulate: Parts into which a batch is divided, to save memory.
+    """
 
     epochs: Count = 60
     batch_size: Annotated[int, msgspec.Meta(ge=2)] = 64
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
+    precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
     workers: Natural = 1
+    patience: Natural = 0
+    accumulate: Count = 1
+
+
+Architecture = Literal[
+    "edge",
+    "lite0",
+    "cnn3",
+    "cnn4",
+    "cnn-tuned",
+    "resnet18",
+    "resnet50",
+    "resnet101",
+    "vgg16",
+    "vgg19",
+    "inception-v3",
+    "densenet121",
+    "xception",
+    "efficientnet-b0",
+    "vit",
+]
 
 
 class Recipe(Section, frozen=True, forbid_unknown_fields=True):
@@ -197,8 +221,11 @@ class Recipe(Section, frozen=True, forbid_unknown_fields=True):
         data: Which samples are used.
         model: Shape of the ``edge`` network.
         lite: Shape of the ``lite0`` network.
+        cnn: Shape of the small networks of plain convolutions.
+        transfer: How a published architecture is used.
         augment: Random changes in training.
-        optimizer: Optimiser and schedule.
+        optimizer: Optimiser and loss.
+        schedule: Learning rate over time.
         distill: The teacher, where there is one.
         trainer: Duration and precision.
     """
@@ -206,14 +233,17 @@ class Recipe(Section, frozen=True, forbid_unknown_fields=True):
     name: str
     description: str
     system: str
-    architecture: Literal["edge", "lite0"]
+    architecture: Architecture
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0
     start: str = ""
     input: InputSpec = InputSpec()
     data: DataConfig = DataConfig()
     model: EdgeConfig = EdgeConfig()
     lite: LiteConfig = LiteConfig()
+    cnn: CnnConfig = CnnConfig()
+    transfer: TransferConfig = TransferConfig()
     augment: AugmentConfig = AugmentConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
     distill: DistillConfig = DistillConfig()
     trainer: TrainerConfig = TrainerConfig()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+import weakref
 import zlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
+
+from edgebrain.ready import ReadyScan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,3 +138,21 @@ def exif_jpeg() -> Callable[..., bytes]:
 @pytest.fixture(scope="session")
 def head() -> npt.NDArray[np.uint8]:
     return draw_head()
+
+
+@pytest.fixture
+def scans_alive(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Counts the scans that are read and prepared, and still held by anyone.
+
+    Weak references, because asking the garbage collector for every object there is disturbs threads that are just
+    building a tuple.
+    """
+    made: list[weakref.ref[ReadyScan]] = []
+    build = ReadyScan.__init__
+
+    def build_and_watch(self: ReadyScan, *args: Any, **fields: Any) -> None:
+        build(self, *args, **fields)
+        made.append(weakref.ref(self))
+
+    monkeypatch.setattr(ReadyScan, "__init__", build_and_watch)
+    return lambda: sum(scan() is not None for scan in made)

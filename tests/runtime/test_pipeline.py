@@ -111,7 +111,9 @@ def test_no_files_give_no_rows_and_all_bad_files_only_errors(fake: Classifier) -
 
 
 @pytest.mark.parametrize(("batch_size", "readers"), [(1, 1), (8, 2), (4, 4)])
-def test_the_files_under_way_are_bounded(fake: Classifier, batch_size: int, readers: int) -> None:
+def test_the_files_under_way_are_bounded(
+    fake: Classifier, scans_alive: Callable[[], int], batch_size: int, readers: int
+) -> None:
     taken = 0
 
     def paths() -> Iterator[str]:
@@ -123,11 +125,10 @@ def test_the_files_under_way_are_bounded(fake: Classifier, batch_size: int, read
     waiting = []
     for done, _ in enumerate(run_pipeline(Scripted(fake), paths(), batch_size=batch_size, readers=readers), 1):
         ahead.append(taken - done)
-        if done % 50 == 0:
-            waiting.append(sum(isinstance(thing, ReadyScan) for thing in gc.get_objects()))
+        waiting.append(scans_alive())
     assert done == 300
     assert max(ahead) <= readers + 2 * batch_size + 1
-    assert max(waiting) <= readers + 2 * batch_size + 1
+    assert 0 < max(waiting) <= readers + 2 * batch_size + 1
 
 
 def test_a_slow_consumer_stops_the_readers(fake: Classifier) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -94,15 +93,16 @@ def test_scans_without_an_answer(samples: list[Sample], tmp_path: Path, make_cla
         stress_samples(make_classifier(by_brightness), more[6:7])
 
 
-def test_memory_is_bounded(samples: list[Sample], make_classifier: MakeClassifier) -> None:
+def test_memory_is_bounded(
+    samples: list[Sample], make_classifier: MakeClassifier, scans_alive: Callable[[], int]
+) -> None:
     most = 0
     classifier = make_classifier(by_brightness)
     predict = classifier.predict
 
     def watched(ready: list[Any]) -> list[Any]:
         nonlocal most
-        gc.collect()
-        most = max(most, sum(isinstance(o, type(ready[0])) for o in gc.get_objects()))
+        most = max(most, scans_alive())
         return predict(ready)
 
     classifier.predict = watched  # type: ignore[method-assign]

@@ -157,6 +157,17 @@ def test_a_model_comes_back_from_its_file(tiny: Recipe, tmp_path: Path) -> None:
     torch.testing.assert_close(model.net(scans(2)).logits, net.eval()(scans(2)).logits, atol=0, rtol=0)
 
 
+def test_a_model_of_the_first_format_comes_back(tiny: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, build(tiny).state_dict(), tiny, {})
+    tree = checkpoint.load(path)
+    tree["model"] = "edgebrain-model/1"
+    del tree["recipe"]["schedule"]
+    tree["recipe"]["optimizer"]["warmup"] = 0.25
+    checkpoint.save(path, tree)
+    assert load_model(path).recipe.schedule.warmup == 0.25
+
+
 def test_what_is_no_model_is_refused(tiny: Recipe, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     checkpoint.save(path, {"state_dict": {}})
