@@ -124,6 +124,5 @@ def load_model(path: Path) -> TrainedModel:
 def _from_first_format(tree: dict[str, Any]) -> None:
     """The warm-up of the learning rate was a number of the optimiser once."""
     recipe = tree.get("recipe")
-    optimizer = recipe.get("optimizer") if isinstance(recipe, dict) else None
-    if isinstance(optimizer, dict) and "warmup" in optimizer:
-        recipe["schedule"] = {"warmup": optimizer.pop("warmup")}
+    if isinstance(recipe, dict) and isinstance(recipe.get("optimizer"), dict) and "warmup" in recipe["optimizer"]:
+        recipe["schedule"] = {"warmup": recipe["optimizer"].pop("warmup")}
