@@ -16,6 +16,8 @@ from .cnn import PlainCnn, build_cnn
 from .config import Recipe, parse_recipe, recipe_tree
 from .edge import EdgeNet
 from .lite import LiteNet
+from .transfer import PUBLISHED, TransferNet, build_transfer
+from .weights import start_from
 
 MODEL_FORMAT = "edgebrain-model/2"
 _FIRST_FORMAT = "edgebrain-model/1"
@@ -29,21 +31,24 @@ class TrainedModel(NamedTuple):
     facts: dict[str, Any]
 
 
-Network = EdgeNet | LiteNet | PlainCnn
+Network = EdgeNet | LiteNet | PlainCnn | TransferNet
 
 
 def fresh(recipe: Recipe) -> Network:
     """Build the network of a recipe as training starts: with published weights where the recipe wants them.
 
     Raises:
-        MissingExtra: The package with the published weights is not installed.
-        TrainingError: The recipe's numbers do not fit together, or not with the model to start from.
+        MissingExtra: The package with the architecture or its published weights is not installed.
+        TrainingError: The recipe's numbers do not fit together, or not with the weights to start from, or those cannot
+            be had.
     """
     net = build(recipe)
     if recipe.start:
         _take_over(net, Path(recipe.start))
     elif isinstance(net, LiteNet) and recipe.lite.pretrained:
         net.load_published()
+    elif isinstance(net, TransferNet):
+        start_from(net, recipe.transfer.weights)
     return net
 
 
@@ -107,6 +112,7 @@ BUILDERS: dict[str, Callable[[Recipe], Network]] = {
     "cnn3": build_cnn,
     "cnn4": build_cnn,
     "cnn-tuned": build_cnn,
+    **dict.fromkeys(PUBLISHED, build_transfer),
 }
 """Every architecture that a recipe can name."""
 
