@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import NO_TUMOR
@@ -82,6 +82,12 @@ def build(recipe: Recipe) -> Network:
             f"The {recipe.architecture} network has no outlier output.", remedy="Set data.outliers to 0."
         )
     return BUILDERS[recipe.architecture](recipe)
+
+
+def parameter_counts(net: nn.Module) -> tuple[int, int]:
+    """How many parameters of a network learn, and how many it has; running statistics are none."""
+    sizes = [(p.numel(), p.requires_grad) for p in net.parameters()]
+    return sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes)
 
 
 def _build_lite(recipe: Recipe) -> LiteNet:

@@ -21,27 +21,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from edgebrain.errors import TrainingError, UsageError
+from edgebrain.errors import TrainingError
 
 from . import checkpoint
-from .config import Recipe
 from .transfer import PATCH, PUBLISHED, TransferNet
 
 Weights = dict[str, Tensor]
 
 _NESTED = ("state_dict", "model_state_dict", "model", "model_state")
 """Keys under which training scripts keep the weights in their files."""
-
-
-def check_weights(recipe: Recipe) -> None:
-    """Say whether the weights that a recipe names can be used, before any long work.
-
-    Raises:
-        UsageError: They are a file that does not exist.
-    """
-    named = recipe.transfer.weights
-    if recipe.architecture in PUBLISHED and named not in ("imagenet", "none") and not Path(named).is_file():
-        raise UsageError(f"There is no file of weights {named}.", remedy="Give imagenet, none or a file.")
 
 
 def start_from(net: TransferNet, weights: str) -> None:
