@@ -21,7 +21,7 @@ from .tasks import as_asked, check_classes
 if TYPE_CHECKING:
     from .fit import Run
 
-NEEDED = ("torch", "lightning", "torchmetrics", "safetensors", "matplotlib")
+NEEDED = ("torch", "lightning", "torchmetrics", "safetensors", "matplotlib", "tensorboard")
 
 _FRACTIONS = 3  # train, val, test
 
@@ -165,7 +165,7 @@ def _own_splits(folder: Path) -> Path:
 def _samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sample]:
     labels = recipe.data.labels
     if request.splits:
-        lists = [read_labelled(path, labels=labels) for path in request.splits]
+        lists = [read_labelled(path, labels=labels, patients_apart=True) for path in request.splits]
         samples = one_vocabulary(as_asked([sample for samples in lists for sample in samples], labels))
         check_classes(samples, labels)
         return samples

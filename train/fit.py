@@ -23,6 +23,7 @@ from edgebrain.labelled import Sample, write_samples
 from edgebrain.outputs import write_whole
 
 from . import checkpoint
+from .board import Board
 from .config import SPLITS_FILE, Recipe, parse_recipe, recipe_tree
 from .curves import draw_curves
 from .data import PreparedSet, digest, prepare_samples, select
@@ -63,8 +64,9 @@ def fit(
 ) -> Run:
     """Train a recipe.
 
-    The folder receives ``model.safetensors`` (averaged weights of the epoch with the lowest validation loss),
-    ``metrics.json``, ``curves.png``, ``log/metrics.csv``, ``splits.csv`` and ``checkpoints/{best,last}.ckpt``.
+    The folder receives ``model.safetensors`` (weights of the epoch with the lowest validation loss),
+    ``metrics.json``, ``curves.png``, ``log/`` (``metrics.csv`` and TensorBoard's file), ``splits.csv`` and
+    ``checkpoints/{best,last}.ckpt``.
 
     Args:
         recipe: Every number of the training.
@@ -97,7 +99,9 @@ def fit(
     with quiet_lightning(), _own_interrupt(), warnings.catch_warnings():
         for known in (".*does not have many workers.*", ".*LeafSpec.*deprecated.*"):
             warnings.filterwarnings("ignore", known)
-        trainer = _trainer(recipe, folder, [history, *callbacks], machines or Machines())
+        trainer = _trainer(
+            recipe, folder, [history, Board(folder / "log", history), *callbacks], machines or Machines()
+        )
         place = Place(trainer.global_rank, trainer.world_size)
         loader, sampler = training_loader(recipe, data["train"], place)
         if resume:

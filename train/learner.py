@@ -24,6 +24,7 @@ from .teacher import load_teacher
 
 BEST = "best.ckpt"
 LAST = "last.ckpt"
+_UNKNOWN = -1
 
 Batch = tuple[Tensor, Tensor]
 
@@ -65,6 +66,8 @@ class FitModule(lightning.LightningModule):
         self.schedule: Schedule | None = None
         self.teach = load_teacher(recipe)
         classes = len(recipe.data.labels)
+        # Rows without a label (other pictures, scans with some tumour) are not counted.
+        self.train_accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=_UNKNOWN)
         self.accuracy = MulticlassAccuracy(classes, average="micro")
         self.macro_f1 = MulticlassF1Score(classes, average="macro")
 
@@ -95,7 +98,11 @@ class FitModule(lightning.LightningModule):
         if changes.mixup and float(torch.rand(())) < changes.mixup:
             images, mixture = mix(images, targets, len(self.recipe.data.labels))
         taught = None if self.teach is None else self.teach(images)
-        loss = batch_loss(self.net(images), targets, self.recipe, taught=taught, mixture=mixture)
+        output = self.net(images)
+        loss = batch_loss(output, targets, self.recipe, taught=taught, mixture=mixture)
+        known = targets < len(self.recipe.data.labels)
+        self.train_accuracy.update(output.logits.detach(), torch.where(known, targets, _UNKNOWN))
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, batch_size=len(targets))
         self.log(
             "train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(batch[1])
         )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -73,7 +74,7 @@ def test_a_patient_has_at_most_so_many_slices_evenly_spaced(sizes: list[int], mo
     assert counts == Counter({f"p{p}": min(size, most) for p, size in enumerate(sizes)}) + Counter({"": single})
     for p, size in enumerate(sizes):
         places = [int(s.path.split("-")[1]) for s in kept if s.group == f"p{p}"]
-        gaps = {b - a for a, b in zip(places, places[1:], strict=False)}
+        gaps = {b - a for a, b in itertools.pairwise(places)}
         assert max(gaps, default=0) - min(gaps, default=0) <= 1
         assert most == 1 or (places[0], places[-1]) == (0, size - 1)
 
