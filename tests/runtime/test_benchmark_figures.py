@@ -79,8 +79,8 @@ def test_a_percentile_was_measured_and_splits_the_samples(times: list[float], sh
 def test_percentiles_rise_and_lie_in_their_intervals(times: list[float]) -> None:
     found = percentiles(times)
     defined = [figure for figure in found.values() if figure.value is not None]
-    values = [figure.value for figure in defined]
-    assert values == sorted(values, key=float)
+    values = [figure.value for figure in defined if figure.value is not None]
+    assert values == sorted(values)
     for figure in defined:
         if figure.low is not None and figure.high is not None and figure.value is not None:
             assert min(times) <= figure.low <= figure.value <= figure.high <= max(times)
@@ -117,6 +117,7 @@ def test_intervals_of_slow_waves_are_wider_than_of_the_same_times_shuffled() -> 
 def test_a_rate_is_scans_over_seconds(seconds: list[float], chunk: int) -> None:
     found = rate(Throughput(chunk, tuple(seconds)))
     assert found.value == pytest.approx(chunk * len(seconds) / sum(seconds))
+    assert found.value is not None
     hour = rate(Throughput(chunk, tuple(seconds)), HOUR)
     assert hour.value == pytest.approx(found.value * 3600)
     if len(np.unique(blocks(len(seconds)))) < LEAST_BLOCKS:
