@@ -221,7 +221,7 @@ def _fill(
         input=recipe.input,
         graph=bundles.GraphSpec(
             embedding="embedding",
-            cam="cam",
+            cam="cam" if "cam" in outputs else None,
             outlier="outlier" if decided.limit is not None else None,
             embedding_size=int(run_onnx(files[Precision.FP32], phantoms[:1])["embedding"].shape[1]),
         ),

@@ -1,0 +1,166 @@
+"""What each ingredient of the default model's training is worth: short runs that leave one out, measured alike.
+
+Every run starts from the same weights, trains as the recipe says but for what its row leaves out, and is measured in
+float32 on slices that none of them saw: the test split as it is and under a few stresses, tumours of another source,
+healthy heads of other scanners, and pictures that are no brain MRI. The limit of the outlier score is the 99th
+percentile on the validation split, run by run.
+
+    python benchmarks/ablation.py --splits runs/edge/splits.csv --start runs/base/model.safetensors \
+        --teacher runs/teacher/model.safetensors -o ablation/
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from edgebrain.errors import ScanError
+from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, NOT_BRAIN_MRI, Sample, read_labelled
+from edgebrain.preprocessing import prepare
+from edgebrain.readers import read_middle
+from edgebrain.stress.changes import apply, find_stress
+from edgebrain.train.config import Recipe, load_recipe
+from edgebrain.train.fit import fit
+from edgebrain.train.models import load_model
+from edgebrain.train.splits import one_vocabulary
+from edgebrain.types import Float32, Image8
+
+RECIPE = "edge-wide"
+STRESSES = ("clahe_8", "gamma_2.2", "inverted", "rotated_90", "resolution_96", "noisy_10")
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "everything": (),
+    "no teacher": ("distill.teacher=",),
+    "no drawn lesions, no tumours of unknown kind": ("augment.lesion=0", "data.some_tumor=0"),
+    "no mixup": ("augment.mixup=0",),
+    "no change of grey levels": tuple(
+        f"augment.{k}=0" for k in ("curve", "non_monotone", "invert", "clahe", "bias_field")
+    ),
+    "no change of geometry but mirrors": tuple(f"augment.{k}=0" for k in ("quarter_turn", "flip_vertical", "affine")),
+    "no loss of quality": tuple(
+        f"augment.{k}=0" for k in ("blur", "sharpen", "low_resolution", "noise", "jpeg", "marks")
+    ),
+    "no other pictures": ("data.outliers=0",),
+}
+
+
+class Answers(NamedTuple):
+    """Predicted label and outlier score (0 without such an output) of N scans."""
+
+    label: np.ndarray[tuple[int], np.dtype[np.intp]]
+    outlier: Float32
+
+
+class Judged(NamedTuple):
+    """Scans that judge every run, prepared once."""
+
+    test: list[Sample]
+    images: dict[str, Image8]
+
+
+def prepared(samples: Sequence[Sample], recipe: Recipe, stress: str | None = None) -> Image8:
+    """Scans as the network gets them, uint8 [n, H, W], after a stress if one is named; what is refused is left out."""
+
+    def one(sample: Sample) -> Image8 | None:
+        scan = read_middle(sample.path)
+        if stress is not None:
+            scan = replace(scan, pixels=apply(find_stress(stress), scan.pixels, scan.sha256))
+        try:
+            image: Image8 = prepare(scan, recipe.input).image[0]
+        except ScanError:
+            return None
+        return image
+
+    with ThreadPoolExecutor(2) as pool:
+        return np.stack([image for image in pool.map(one, samples) if image is not None])
+
+
+def judged(samples: Sequence[Sample], recipe: Recipe) -> Judged:
+    """Everything that judges: the test split, whole and under each stress, and what other places gave."""
+    labels = set(recipe.data.labels)
+    test = [s for s in samples if s.split == "test" and s.label in labels and not s.copy_of]
+    sets = {
+        "val": [s for s in samples if s.split == "val" and s.label in labels and not s.copy_of],
+        "tumours elsewhere": [s for s in samples if s.split == "test" and s.label == ANY_TUMOR and not s.copy_of],
+        "healthy elsewhere": [s for s in samples if s.split == "external" and s.label == NO_TUMOR],
+        "pictures": [s for s in samples if s.split == "test" and s.label == NOT_BRAIN_MRI],
+    }
+    images = {name: prepared(chosen, recipe) for name, chosen in sets.items() if chosen}
+    images["clean"] = prepared(test, recipe)
+    images |= {name: prepared(test, recipe, name) for name in STRESSES}
+    return Judged(test, images)
+
+
+def answers(model: Path, images: Image8) -> Answers:
+    """Run a trained network in float32."""
+    net = load_model(model).net
+    labels, outliers = [], []
+    with torch.inference_mode():
+        for start in range(0, len(images), 128):
+            out = net(torch.from_numpy(np.ascontiguousarray(images[start : start + 128, None])))
+            labels.append(out.logits.argmax(1).numpy())
+            outliers.append(np.zeros(len(out.logits), np.float32) if out.outlier is None else out.outlier.numpy())
+    return Answers(np.concatenate(labels), np.concatenate(outliers))
+
+
+def measure(model: Path, scans: Judged, recipe: Recipe) -> dict[str, float]:
+    """Figures of one run, as shares."""
+    truth = np.array([recipe.data.labels.index(s.label) for s in scans.test])
+    found = {name: answers(model, images) for name, images in scans.images.items()}
+    none = recipe.data.labels.index(NO_TUMOR)
+    limit = np.quantile(found["val"].outlier, 0.99)
+    figures = {name: float((found[name].label == truth).mean()) for name in ("clean", *STRESSES)}
+    if "tumours elsewhere" in found:
+        figures["tumours elsewhere called a tumour"] = float((found["tumours elsewhere"].label != none).mean())
+    if "healthy elsewhere" in found:
+        figures["healthy elsewhere called no_tumor"] = float((found["healthy elsewhere"].label == none).mean())
+    if "pictures" in found:
+        figures["pictures accepted"] = float((found["pictures"].outlier <= limit).mean())
+    return figures
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """The figures in per cent, as Markdown."""
+    columns = list(next(iter(rows.values())))
+    lines = [f"| left out | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    lines += [f"| {name} | {' | '.join(f'{100 * row[c]:.1f}' for c in columns)} |" for name, row in rows.items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--splits", type=Path, required=True, action="append", help="as edgebrain train takes them")
+    parser.add_argument("--start", type=Path, required=True, help="model.safetensors of edge-base")
+    parser.add_argument("--teacher", type=Path, required=True, help="model.safetensors of the teacher")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", action="append", choices=list(VARIANTS), help="a row; repeat for more")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the runs and of ablation.json")
+    options = parser.parse_args()
+    common = [f"start={options.start}", f"distill.teacher={options.teacher}", f"trainer.epochs={options.epochs}"]
+    recipe = load_recipe(RECIPE, [*common, f"seed={options.seed}"])
+    labels = recipe.data.labels
+    samples = one_vocabulary([s for path in options.splits for s in read_labelled(path, labels=labels)])
+    scans = judged(samples, recipe)
+    rows: dict[str, dict[str, float]] = {"(the start)": measure(options.start, scans, recipe)}
+    record = options.output / "ablation.json"
+    for name in options.only or VARIANTS:
+        folder = options.output / name.replace(" ", "-").replace(",", "")
+        changed = load_recipe(RECIPE, [*common, f"seed={options.seed}", *VARIANTS[name]])
+        if not (folder / "model.safetensors").is_file():
+            fit(changed, samples, folder, resume=(folder / "checkpoints" / "last.ckpt").is_file())
+        rows[name] = measure(folder / "model.safetensors", scans, changed)
+        record.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        print(table(rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
