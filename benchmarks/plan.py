@@ -18,6 +18,8 @@ class Plan:
         rival_rounds: Rounds of the rival.
         checkpoints: Numbers of scans after which memory is looked at.
         model: Built-in bundle, or a bundle's folder.
+        environments: Folder for environments of peers.
+        install: Whether those may be made, with pip.
     """
 
     files: tuple[str, ...]
@@ -28,3 +30,5 @@ class Plan:
     rival_rounds: int
     checkpoints: tuple[int, ...]
     model: str = "edge"
+    environments: str = "bench-out/peers"
+    install: bool = False

@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,7 +20,15 @@ from scans import draw_scans, find_scans
 from tables import Report, as_markdown, as_text
 
 HERE = Path(__file__).parent
-MEASURES = {"cold-start": "cold_start", "steady": "steady", "memory": "memory", "rival": "rival"}
+MEASURES = {
+    "cold-start": "cold_start",
+    "startup": "startup",
+    "steady": "steady",
+    "memory": "memory",
+    "growth": "growth",
+    "rival": "rival",
+    "peers": "peers",
+}
 CPUS = 2
 """The targets are for two cores; on a larger machine two of them are used."""
 TUNING = (
@@ -39,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=list(MEASURES), help="only this measure; may be repeated")
     parser.add_argument("--model", default="edge", metavar="NAME|DIR", help="built-in model, or a bundle's folder")
     parser.add_argument("--output", type=Path, default=Path("bench-out"), metavar="DIR", help="for benchmarks.json")
+    parser.add_argument("--install", action="store_true", help="make environments for peers that are missing, with pip")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md, too")
     given = parser.parse_args()
     if given.write_docs and (given.quick or given.only):
@@ -82,6 +91,7 @@ def main() -> int:
         folder = Path(temporary)
         files = find_scans(given.data, count) if given.data else draw_scans(folder, count)
         plan = make_plan(files, given.model, quick=given.quick)
+        plan = replace(plan, environments=str(given.output.resolve() / "peers"), install=given.install)
         findings = {}
         for name in given.only or MEASURES:
             sys.stderr.write(f"measuring: {name} ...\n")

@@ -85,7 +85,7 @@ def diagnose(bundle: Bundle, request: device.Request) -> Diagnosis:
     return Diagnosis(
         facts=facts,
         python=sys.version.split()[0],
-        libraries={name: version for name in LIBRARIES if (version := _version(name))},
+        libraries=library_versions(),
         engines={name: facts.unavailable.get(name, "available") for name in ENGINES},
         choice=choice,
         trials=tuple(_try(bundle, a, options, chosen=a == choice.artifact) for a in bundle.manifest.artifacts),
@@ -105,6 +105,11 @@ def _try(bundle: Bundle, artifact: Artifact, options: EngineOptions, *, chosen: 
     except EdgebrainError as error:
         problem = str(error)
     return Trial(artifact.file, chosen, info, test, problem)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what the runtime stands on, as installed."""
+    return {name: version for name in LIBRARIES if (version := _version(name))}
 
 
 def _version(distribution: str) -> str | None:

@@ -141,11 +141,17 @@ def _linear_to_255(pixels: AnyPixels, low: float, high: float) -> Image8:
     # Divided, not multiplied by a reciprocal, because that of a tiny range can be infinite; so can be the quotient of a
     # value far outside the percentiles, which the clipping then settles.
     with np.errstate(over="ignore"):
-        values = (pixels.astype(np.float64) / 2 - low / 2) / _half_range(low, high) * 255.0
+        values = pixels.astype(np.float64)  # a copy, and from here on the only one
+        values /= 2
+        values -= low / 2
+        values /= _half_range(low, high)
+        values *= 255.0
     # Rounded to 1e-6 before rounding to a whole grey level: a slope or intercept disturbs the last bits, and must not
     # flip a value that lies exactly between two levels. 16-bit data cannot come closer to such a tie than 7e-6.
-    grey = np.floor(np.round(np.clip(values, 0.0, 255.0), 6) + 0.5)
-    return np.asarray(grey, np.uint8)
+    np.clip(values, 0.0, 255.0, out=values)
+    np.round(values, 6, out=values)
+    values += 0.5
+    return np.floor(values, out=values).astype(np.uint8)
 
 
 def fit(image: Image8, spec: InputSpec, background: int) -> Image8:

@@ -11,7 +11,7 @@ from edgebrain.errors import UsageError, printable
 from edgebrain.report.tables import DISCLAIMER, grids, subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from rich.console import Console, RenderableType
@@ -161,6 +161,19 @@ def write_report(
     files[PAGE] = page(evaluation, plots, title=title, command=command, more=grids_after).encode()
     _write(folder, files.items())
     return folder / PAGE
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder, each whole or not at all.
+
+    Args:
+        folder: Where to; made if missing. Files of the same names are replaced.
+        files: Contents by name.
+
+    Raises:
+        UsageError: The folder cannot be written to.
+    """
+    _write(folder, files.items())
 
 
 def _write(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:

@@ -1,0 +1,115 @@
+"""Which cases are measured: engines, precisions, threads and batch sizes. Pure, but for the facts of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edgebrain import device as machine
+from edgebrain.benchmark.record import Skipped
+from edgebrain.benchmark.requests import Config
+from edgebrain.engines import ENGINES
+from edgebrain.errors import EdgebrainError
+from edgebrain.manifest import Manifest
+from edgebrain.types import Precision
+
+ALL = "all"
+SWEEP_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for; None leaves the choice to the machine's facts.
+
+    Attributes:
+        model: Built-in model, or a bundle's folder.
+        engine: Name of an engine, or ``all`` for every engine and precision that is here.
+        precision: Precision of the file.
+        device: Device.
+        threads: CPU threads in all.
+        batch_size: Scans that the engine gets at a time.
+        sweep: Also other numbers of threads and other batch sizes.
+    """
+
+    model: str
+    engine: str | None = None
+    precision: Precision | None = None
+    device: str | None = None
+    threads: int | None = None
+    batch_size: int = 8
+    sweep: bool = False
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What will be measured.
+
+    Attributes:
+        cases: Measured in full; the first is what ``edgebrain classify`` would run.
+        swept: Only their steady run is measured.
+        skipped: What cannot be measured here.
+    """
+
+    cases: tuple[Config, ...]
+    swept: tuple[Config, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def plan(wanted: Wanted, facts: machine.Facts, manifest: Manifest) -> Planned:
+    """Settle on what to measure.
+
+    Raises:
+        UsageError: The request names something that does not exist.
+        EngineUnavailable: Nothing of it can run here.
+    """
+    every = wanted.engine == ALL
+    first = _chosen(replace(wanted, engine=None) if every else wanted, facts, manifest)
+    cases, skipped = [first], []
+    for one in _others(wanted, manifest) if every else ():
+        try:
+            config = _chosen(one, facts, manifest)
+        except EdgebrainError as error:
+            assert one.precision is not None
+            skipped.append(Skipped(f"{one.engine} {one.precision.value}", error.message))
+            continue
+        if config not in cases:
+            cases.append(config)
+    swept = _swept(cases, facts.cpus, wanted) if wanted.sweep else ()
+    return Planned(tuple(cases), tuple(swept), tuple(skipped))
+
+
+def _chosen(wanted: Wanted, facts: machine.Facts, manifest: Manifest) -> Config:
+    request = machine.Request(wanted.engine, wanted.precision, wanted.threads, wanted.device)
+    choice = machine.choose(facts, request, manifest)
+    artifact = choice.artifact
+    engine = wanted.engine or artifact.engine
+    return Config(wanted.model, engine, artifact.precision.value, choice.device, choice.threads, wanted.batch_size)
+
+
+def _others(wanted: Wanted, manifest: Manifest) -> Sequence[Wanted]:
+    present = dict.fromkeys(artifact.precision for artifact in manifest.artifacts)
+    precisions = list(present) if wanted.precision is None else [wanted.precision]
+    return [replace(wanted, engine=name, precision=precision) for name in ENGINES for precision in precisions]
+
+
+def _swept(cases: Sequence[Config], cpus: int, wanted: Wanted) -> Sequence[Config]:
+    found = []
+    for case in cases:
+        threads = [case.threads] if wanted.threads is not None else sorted({*powers(cpus), case.threads})
+        for count in threads:
+            batches = sorted({*SWEEP_BATCHES, case.batch_size})
+            same = (Config(*_front(case), threads=count, batch_size=batch) for batch in batches)
+            found += [one for one in same if one != case]
+    return found
+
+
+def _front(case: Config) -> tuple[str, str, str, str]:
+    return case.model, case.engine, case.precision, case.device
+
+
+def powers(limit: int) -> list[int]:
+    """1, 2, 4 ... up to a limit, and the limit itself."""
+    found = [1]
+    while found[-1] * 2 <= limit:
+        found.append(found[-1] * 2)
+    return found if found[-1] == limit else [*found, limit]
