@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
+from edgebrain.train.commands import parameters_text
 from edgebrain.train.config import load_recipe, recipe_names
-from edgebrain.train.models import build, parameter_counts
 
 PAGE = Path(__file__).parent / "reference" / "recipes.md"
 HEAD = """# Recipes
 
-Made by `python docs/generate_recipes.py`; do not edit. The files are in `train/recipes`; every value can be changed with
-`--set`. Letters name the systems of the literature that a recipe reproduces. Accuracies in descriptions are what those
+Made by `python docs/generate_recipes.py`; do not edit. The files are in `train/recipes`; every value can be changed
+with `--set`. Letters name the systems of the literature that a recipe reproduces. Accuracies in descriptions are what those
 systems state; what was measured here stands elsewhere.
 
-Parameters are those that learn, of all. Published architectures have one new linear layer on averaged feature maps, so
+Parameters are those that learn / all; one number where all learn. Published architectures have one new linear layer on averaged feature maps, so
 they have fewer than with their head of 1000 classes. Running statistics of batch normalisation are not counted.
 
 `--weights imagenet` (the default of these recipes) loads the library's own weights from its cache, or downloads them;
@@ -38,15 +36,13 @@ def render() -> str:
 def row(name: str) -> str:
     """The line of one recipe."""
     recipe = load_recipe(name)
-    with torch.device("meta"):
-        counts = parameter_counts(build(recipe))
     cells = (
         f"`{name}`",
         recipe.system,
         recipe.architecture,
         f"{recipe.input.width} x {recipe.input.height}",
         ", ".join(recipe.data.labels),
-        " of ".join(f"{n:,}" for n in dict.fromkeys(counts)),
+        parameters_text(recipe),
         recipe.description,
     )
     return f"| {' | '.join(cells)} |\n"

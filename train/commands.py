@@ -77,7 +77,7 @@ def list_recipes() -> int:
     for name in recipe_names():
         recipe = load_recipe(name)
         size = f"{recipe.input.width} x {recipe.input.height}"
-        table.add_row(name, recipe.system, recipe.architecture, _parameters(recipe), size, _task(recipe.data.labels))
+        table.add_row(name, recipe.system, recipe.architecture, parameters_text(recipe), size, _task(recipe.data.labels))
     console = Console()
     # A pipe has no width; what reads it wants lines.
     console.print(table, width=None if console.is_terminal else max(console.width, _WIDTH), crop=False)
@@ -146,7 +146,8 @@ def _fractions(text: str) -> tuple[float, float, float]:
     return numbers[0], numbers[1], numbers[2]
 
 
-def _parameters(recipe: Recipe) -> str:
+def parameters_text(recipe: Recipe) -> str:
+    """Parameters that learn / all of them, or one number if all learn; ``?`` without the tensor library."""
     if any(importlib.util.find_spec(module) is None for module in ("torch", "lightning")):
         return "?"
     import torch

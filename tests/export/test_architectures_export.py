@@ -83,7 +83,7 @@ def test_the_graph_computes_what_the_network_computes(case: Case) -> None:
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.momentum = None  # one pass gives the statistics, and signals neither vanish nor grow
     with torch.no_grad():
-        net.train()(torch.from_numpy(images(4, case.side)))
+        net.train()(torch.from_numpy(images(16, case.side)))
     graph = to_onnx(net.eval().deployed(), recipe.input, {"id": recipe.name})  # compares batches of one and three
     found = run_onnx(graph, images(5, case.side))
     assert check_parity(net, graph, images(5, case.side)) < 1e-4
