@@ -14,11 +14,12 @@ PAGE = Path(__file__).parent / "reference" / "recipes.md"
 HEAD = """# Recipes
 
 Made by `python docs/generate_recipes.py`; do not edit. The files are in `train/recipes`; every value can be changed
-with `--set`. Letters name the systems of the literature that a recipe reproduces. Accuracies in descriptions are what those
-systems state; what was measured here stands elsewhere.
+with `--set`. Letters name the systems of the literature that a recipe reproduces. Accuracies in descriptions are what
+those systems state; what was measured here stands elsewhere.
 
-Parameters are those that learn / all; one number where all learn. Published architectures have one new linear layer on averaged feature maps, so
-they have fewer than with their head of 1000 classes. Running statistics of batch normalisation are not counted.
+Parameters are those that learn / all; one number where all learn. Published architectures have one new linear layer on
+averaged feature maps, so they have fewer than with their head of 1000 classes. Running statistics of batch
+normalisation are not counted.
 
 `--weights imagenet` (the default of these recipes) loads the library's own weights from its cache, or downloads them;
 `--weights FILE` takes a state dict, `--weights none` starts at random.

@@ -77,7 +77,9 @@ def list_recipes() -> int:
     for name in recipe_names():
         recipe = load_recipe(name)
         size = f"{recipe.input.width} x {recipe.input.height}"
-        table.add_row(name, recipe.system, recipe.architecture, parameters_text(recipe), size, _task(recipe.data.labels))
+        table.add_row(
+            name, recipe.system, recipe.architecture, parameters_text(recipe), size, _task(recipe.data.labels)
+        )
     console = Console()
     # A pipe has no width; what reads it wants lines.
     console.print(table, width=None if console.is_terminal else max(console.width, _WIDTH), crop=False)
