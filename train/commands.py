@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NEEDED = ("torch", "lightning", "torchmetrics", "safetensors", "matplotlib", "tensorboard")
 
 _FRACTIONS = 3  # train, val, test
+_WIDTH = 100  # columns of the list of recipes
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,17 @@ def list_recipes() -> int:
     from rich.table import Table
 
     table = Table("name", "system", "architecture", "parameters", "input", "task", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
     table.columns[3].justify = "right"
     for name in recipe_names():
         recipe = load_recipe(name)
         size = f"{recipe.input.width} x {recipe.input.height}"
-        table.add_row(name, recipe.system, recipe.architecture, _parameters(recipe), size, _task(recipe.data.labels))
-    Console().print(table)
+        table.add_row(
+            name, recipe.system, recipe.architecture, parameters_text(recipe), size, _task(recipe.data.labels)
+        )
+    console = Console()
+    # A pipe has no width; what reads it wants lines.
+    console.print(table, width=None if console.is_terminal else max(console.width, _WIDTH), crop=False)
     sys.stderr.write("parameters: trained / all; one number where all are trained\n")
     return EXIT_OK
 
@@ -144,7 +150,8 @@ def _fractions(text: str) -> tuple[float, float, float]:
     return numbers[0], numbers[1], numbers[2]
 
 
-def _parameters(recipe: Recipe) -> str:
+def parameters_text(recipe: Recipe) -> str:
+    """Parameters that learn / all of them, or one number if all learn; ``?`` without the tensor library."""
     if any(importlib.util.find_spec(module) is None for module in ("torch", "lightning")):
         return "?"
     import torch
