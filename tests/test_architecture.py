@@ -54,7 +54,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "files": frozenset({"errors"}),
     "outputs": frozenset({"errors", "files"}),
     "folders": frozenset({"errors", "readers"}),
-    "labelled": PURE | {"folders", "outputs"},
+    "labels": frozenset({"errors", "folders"}),
+    "labelled": PURE | {"folders", "labels", "outputs"},
     "engines": PURE | {"bundle"},
     "device": PURE | {"bundle", "cpus", "engines", "limits"},
     "ready": INPUT - {"inputs"},
@@ -70,7 +71,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "selftest": RUNTIME,
     "cli": RUNTIME | {""},
     # Never engines, classifier, cli or export: training knows pictures and figures, not how they are served.
-    "train": FIGURES | {"", "preprocessing", "readers", "imaging", "labelled", "outputs", "cpus"},
+    "train": FIGURES | {"", "preprocessing", "readers", "imaging", "labelled", "files", "outputs", "cpus"},
     "export": RUNTIME | {""},
 }
 """What each module or package of ``edgebrain`` may import of ours, imports for type checking included."""

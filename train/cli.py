@@ -16,7 +16,9 @@ def mount(app: typer.Typer) -> None:
 
 def train(
     *,
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE|list", help="A recipe's name, a .toml file, or 'list'.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE|list|all", help="A recipe's name, a .toml file, 'list' or 'all'.")
+    ],
     data: Annotated[
         list[Path] | None,
         typer.Option("--data", metavar="DIR|CSV", help="Labelled scans; repeat for more. They are audited and split."),
@@ -41,15 +43,23 @@ def train(
         int | None, typer.Option("--threads", min=1, help="CPU threads; all that this process may use if not given.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
+    only: Annotated[str | None, typer.Option("--only", metavar="A,B", help="With 'all': only these recipes.")] = None,
+    devices: Annotated[
+        int | None, typer.Option("--devices", min=1, help="Processes on each machine that share every batch.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option("--nodes", min=1, help="Machines that share every batch.")] = None,
 ) -> int:
-    """Train a recipe, or show the recipes there are with 'list'.
+    """Train a recipe; show the recipes there are with 'list'; train the whole set with 'all'.
 
     With --data, near-duplicates are kept in one split and the splits are written into the run folder. --resume takes
-    the run folder's splits, and ends with the same weights as a run that was never stopped.
+    the run folder's splits, and ends with the same weights as a run that was never stopped. 'all' writes one run folder
+    a recipe into --output, leaves finished ones alone, goes on with half-finished ones, and after one that fails.
 
     Some calls:
 
       edgebrain train list
+
+      edgebrain train all --data scans/ --output runs --only edge-base,teacher
 
       edgebrain train edge --data scans/ --output runs/mine
 
@@ -61,7 +71,10 @@ def train(
 
       edgebrain train edge --output runs/mine --resume
     """
+    from edgebrain.errors import UsageError
+
     from .commands import TrainRequest, list_recipes, run_train
+    from .processes import Machines
 
     if recipe == "list":
         return list_recipes()
@@ -70,18 +83,24 @@ def train(
         overrides.append(f"trainer.epochs={epochs}")
     if seed is not None:
         overrides.append(f"seed={seed}")
-    return run_train(
-        TrainRequest(
-            recipe=recipe,
-            overrides=tuple(overrides),
-            data=tuple(data or ()),
-            splits=tuple(splits or ()),
-            output=output,
-            threads=threads,
-            resume=resume,
-            weights=weights,
-        )
+    request = TrainRequest(
+        recipe=recipe,
+        overrides=tuple(overrides),
+        data=tuple(data or ()),
+        splits=tuple(splits or ()),
+        output=output,
+        threads=threads,
+        resume=resume,
+        weights=weights,
+        machines=Machines(devices or 0, nodes or 0),
     )
+    if recipe == "all":
+        from .run_all import run_all
+
+        return run_all(request, only or "")
+    if only is not None:
+        raise UsageError("--only belongs to 'train all'.")
+    return run_train(request)
 
 
 def audit(

@@ -15,7 +15,7 @@ from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, Sample, read_labelled
 
 from . import audit as auditing
 from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, load_recipe, recipe_names
-from .processes import is_first
+from .processes import Machines, is_first
 from .splits import by_group, one_vocabulary
 from .tasks import as_asked, check_classes
 
@@ -40,6 +40,7 @@ class TrainRequest:
     threads: int | None = None
     resume: bool = False
     weights: str | None = None
+    machines: Machines | None = None
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,12 @@ def run_train(request: TrainRequest) -> int:
     require_training()
     from .fit import check_folder, fit
 
-    check_folder(folder, recipe, resume=request.resume)  # before an audit of minutes
-    run = fit(recipe, _samples(request, recipe, folder), folder, resume=request.resume, threads=request.threads)
-    _print_run(run, recipe)
+    if is_first():
+        check_folder(folder, recipe, resume=request.resume)  # before an audit of minutes
+    samples = _samples(request, recipe, folder)
+    run = fit(recipe, samples, folder, resume=request.resume, threads=request.threads, machines=request.machines)
+    if is_first():
+        _print_run(run)
     return EXIT_OK
 
 
@@ -207,7 +211,24 @@ def _samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sa
     # Processes beside the first find what it wrote; where they see no folder of its, they audit as it did.
     if (request.resume or not is_first()) and own.is_file():
         return read_labelled(own, labels=labels)
-    samples = as_asked(auditing.collect(request.data, labels=labels), labels)
+    return by_group(audited(request.data, labels), seed=recipe.seed)
+
+
+def audited(paths: Sequence[Path], labels: Sequence[str], *, known: Sequence[str] = ()) -> Sequence[Sample]:
+    """Read and audit data sets for a recipe, and say how many scans there are.
+
+    Args:
+        paths: Labelled folders or CSV manifests.
+        labels: Of the recipe.
+        known: Further labels to accept.
+
+    Returns:
+        What can be read, with the recipe's labels, groups, copies and conflicts.
+
+    Raises:
+        EdgebrainError: The data cannot be used, or lacks a label.
+    """
+    samples = as_asked(auditing.collect(paths, labels=(*labels, *known)), labels)
     check_classes(samples, labels)  # before an audit of minutes
     with auditing.progress_bar() as progress:
         report = auditing.audit(samples, progress=progress)
@@ -217,10 +238,10 @@ def _samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sa
             f"audit: {report.images} scans, {copies} copies, {len(report.conflicts)} conflicts, "
             f"{len(report.unreadable)} unreadable, {report.groups} groups\n"
         )
-    return by_group(report.samples, seed=recipe.seed)
+    return report.samples
 
 
-def _print_run(run: Run, recipe: Recipe) -> None:
+def _print_run(run: Run) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -239,7 +260,7 @@ def _print_run(run: Run, recipe: Recipe) -> None:
     table.add_row("scans", *(str(split["scans"]) for split in splits.values()))
     for title, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1")):
         table.add_row(title, *(f"{split[key]:.4f}" for split in splits.values()))
-    for label in recipe.data.labels:
+    for label in run.metrics["recipe"]["data"]["labels"]:
         table.add_row(f"recall {label}", *(f"{split['recall'][label]:.4f}" for split in splits.values()))
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)

@@ -106,20 +106,25 @@ def fit(
         loader, sampler = training_loader(recipe, data["train"], place)
         if resume:
             # Lightning starts the loader, and its workers start to draw, before it tells the sampler the epoch.
-            sampler.set_epoch(checkpoint.load(_last(folder))["epoch"] + 1)
+            sampler.set_epoch(checkpoint.load(last_checkpoint(folder))["epoch"] + 1)
         steps = recipe.trainer.epochs * (len(loader) // recipe.trainer.accumulate)
         module = FitModule(recipe, steps, digest(samples))
         if is_first():
             _make_folder(folder)
             write_samples(folder / SPLITS_FILE, samples)
-        start = str(_last(folder)) if resume else None
+        start = str(last_checkpoint(folder)) if resume else None
         trainer.fit(module, loader, validation_loader(recipe, data["val"], place), ckpt_path=start)
     if not is_first():
         return Run(folder, folder / MODEL, {})
     return _finish(recipe, data, folder, history, samples)
 
 
-def _last(folder: Path) -> Path:
+def last_checkpoint(folder: Path) -> Path:
+    """Where a run folder has the checkpoint that a resume starts from.
+
+    Args:
+        folder: Run folder.
+    """
     return folder / CHECKPOINTS / LAST
 
 
@@ -179,7 +184,7 @@ def check_folder(folder: Path, recipe: Recipe, samples: Sequence[Sample] | None 
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, not a folder.", remedy="Name another --output.")
-    last = _last(folder)
+    last = last_checkpoint(folder)
     if not resume:
         if folder.exists() and any(folder.iterdir()):
             way = "--resume continues its run; or name" if last.is_file() else "Remove it, or name"
