@@ -25,7 +25,8 @@ def served_rate(plan: Plan) -> str:
     spec = classifier.bundle.manifest.input
     graph = open_bundle(plan.model).folder / classifier.choice.artifact.file
     command = [sys.executable, "-c", _CODE, "-m", str(graph), "-d", "CPU", "-t", str(SECONDS), "-hint", "throughput"]
-    command += ["-nthreads", str(plan.threads), "-shape", f"[8,1,{spec.height},{spec.width}]"]
+    # It uses the CPUs that this process may use; its own option for threads excludes the hint.
+    command += ["-shape", f"[8,1,{spec.height},{spec.width}]"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"Throughput:\s+([\d.]+) FPS", done.stdout)
     if found is None:
