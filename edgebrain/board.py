@@ -40,7 +40,7 @@ def read_board(root: Path = Path("/")) -> Board:
 
 
 def _l4t(text: str) -> str:
-    # "# R36 (release), REVISION: 4.0, GCID: ..."
+    # The file begins: hash sign, R36 (release), REVISION: 4.0, GCID and more.
     found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
     return f"{found[1]}.{found[2]}" if found else ""
 

@@ -81,11 +81,11 @@ def clear_cache(kind: str | None = None) -> list[CacheFile]:
         EdgebrainError: A file cannot be deleted.
     """
     found = cache_files(kind)
-    for file in found:
-        try:
+    try:
+        for file in found:
             file.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise EdgebrainError(
-                f"{file.path} cannot be deleted: {error.strerror}.", remedy="Delete it by hand."
-            ) from error
+    except OSError as error:
+        raise EdgebrainError(
+            f"{error.filename} cannot be deleted: {error.strerror}.", remedy="Delete it by hand."
+        ) from error
     return found

@@ -95,7 +95,7 @@ def choose(facts: Facts, request: Request, manifest: Manifest) -> Choice:
             f"No file of the model {manifest.id} can run as asked ({'; '.join(f'{c}: {rejected[c]}' for c in named)}).",
             remedy="'edgebrain doctor' shows what runs here.",
         )
-    best = _preferred(usable, facts, request)
+    best = _preferred(usable, facts)
     threads = request.threads or min(facts.cpus, MAX_THREADS)
     threading = "asked for" if request.threads else "the CPUs this process may use"
     left = [f"{c}: {why}" for c, why in rejected.items()]
@@ -171,22 +171,31 @@ def _unfit(candidate: Candidate, facts: Facts, request: Request) -> str | None:
         return "this processor has no 16-bit floating-point arithmetic, and the bundle has no file in fp16"
     if engine == "onnxruntime" and request.device in _GPU_DEVICES and artifact.precision is Precision.INT8:
         return f"its 8-bit layout is made for CPUs, not for {request.device}"
-    if engine == "tensorrt" and request.device == "dla":
-        if not facts.accelerators.dla:
-            return "this board has no DLA that edgebrain knows of"
-        if artifact.precision is Precision.INT8:
-            return "the DLA runs fp16 only"
-        return dla_refusal(facts.tensorrt)
-    if engine == "tensorrt" and request.engine is None and request.device is None:
-        # Building an engine takes minutes: only where there is a GPU, and a file was made for it.
-        if not facts.accelerators.gpu:
-            return "no NVIDIA GPU is to be seen"
-        if artifact.engine != "tensorrt":
-            return "usable by name; by itself edgebrain takes only files that were exported for TensorRT"
+    if engine != "tensorrt":
+        return None
+    return _unfit_for_dla(artifact, facts) if request.device == "dla" else _unfit_for_gpu(artifact, facts, request)
+
+
+def _unfit_for_dla(artifact: Artifact, facts: Facts) -> str | None:
+    if not facts.accelerators.dla:
+        return "this board has no DLA that edgebrain knows of"
+    if artifact.precision is not Precision.FP16:
+        return "the DLA runs fp16 only"
+    return dla_refusal(facts.tensorrt)
+
+
+def _unfit_for_gpu(artifact: Artifact, facts: Facts, request: Request) -> str | None:
+    # Building an engine takes minutes: unasked, only where there is a GPU, and a file was made for it.
+    if request.engine is not None or request.device is not None:
+        return None
+    if not facts.accelerators.gpu:
+        return "no NVIDIA GPU is to be seen"
+    if artifact.engine != "tensorrt":
+        return "usable by name; by itself edgebrain takes only files that were exported for TensorRT"
     return None
 
 
-def _preferred(usable: Sequence[Candidate], facts: Facts, request: Request) -> Candidate:
+def _preferred(usable: Sequence[Candidate], facts: Facts) -> Candidate:
     by_flags = [Precision.INT8, Precision.FP16, Precision.FP32]
     if not facts.int8_flags:
         by_flags = [Precision.FP32, Precision.FP16, Precision.INT8]
@@ -198,7 +207,7 @@ def _preferred(usable: Sequence[Candidate], facts: Facts, request: Request) -> C
         if reduced and not facts.int8_flags:
             position = -1  # made for just this processor
         return (
-            candidate.engine != "tensorrt" or request.device in ("cpu",),
+            candidate.engine != "tensorrt",
             position,
             reduced and bool(facts.int8_flags),
             _ENGINE_ORDER.index(candidate.engine),

@@ -65,7 +65,8 @@ def dla_refusal(version: str) -> str | None:
     numbers = version_of(version)
     if _OLDEST <= numbers < _LAST_OLD_DLA or numbers >= _FIRST_NEW_DLA:
         return None
-    return f"TensorRT {version or 'of unknown version'} has no DLA; 10.3 (JetPack 6) has it, and 11.4.1 or newer on AGX Orin"
+    named = version or "of unknown version"
+    return f"TensorRT {named} has no DLA; 10.3 (JetPack 6) has it, and 11.4.1 or newer on AGX Orin"
 
 
 def meaning_of(lines: Iterable[str]) -> str | None:
