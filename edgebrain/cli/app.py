@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import edgebrain
+from edgebrain.cli.cache import cache
 from edgebrain.cli.classify import classify
 from edgebrain.cli.evaluate import evaluate
 from edgebrain.cli.exits import guarded
@@ -53,6 +54,7 @@ app.command()(classify)
 app.command()(evaluate)
 app.add_typer(models, name="models")
 app.command()(doctor)
+app.add_typer(cache, name="cache")
 app.command()(phantom)
 _FOLDER = Path(edgebrain.__file__).parent
 for _half in ("train", "export"):

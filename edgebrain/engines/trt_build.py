@@ -183,9 +183,9 @@ def _timing_cache(config: Any, stored: bytes) -> Any:
 def _faults(parser: Any) -> str:
     found = []
     for index in range(int(parser.num_errors)):
-        error = parser.get_error(index)
-        where = " ".join(filter(None, (str(error.node_operator()), str(error.node_name()))))
-        found.append(f"{where}: {error.desc()}" if where else str(error.desc()))
+        fault = parser.get_error(index)
+        where = " ".join(filter(None, (str(fault.node_operator()), str(fault.node_name()))))
+        found.append(f"{where}: {fault.desc()}" if where else str(fault.desc()))
     return printable("; ".join(found)) or "it gives no reason"
 
 

@@ -129,7 +129,7 @@ class EngineCache:
                     return f"the engine that was built before has {differing}"
         return "none was built for this model yet"
 
-    def store(self, key: EngineKey, engine: StoredEngine) -> None:
+    def store(self, key: EngineKey, made: StoredEngine) -> None:
         """Keep an engine; the file that vouches for it comes last.
 
         Raises:
@@ -139,11 +139,11 @@ class EngineCache:
         record = {
             "schema": SCHEMA,
             "key": asdict(key),
-            "sha256": hashlib.sha256(engine.plan).hexdigest(),
-            "bytes": len(engine.plan),
-            "building": engine.building,
+            "sha256": hashlib.sha256(made.plan).hexdigest(),
+            "bytes": len(made.plan),
+            "building": made.building,
         }
-        self._write(plan, engine.plan)
+        self._write(plan, made.plan)
         self._write(sidecar, (json.dumps(record, indent=2) + "\n").encode())
 
     def discard(self, key: EngineKey) -> None:
