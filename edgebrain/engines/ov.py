@@ -28,7 +28,7 @@ class OvEngine:
     """
 
     def __init__(self, bundle: Bundle, artifact: Artifact, options: EngineOptions) -> None:
-        openvino = _load_library()
+        openvino = load_openvino()
         core: Any = openvino.Core()
         device = _device_of(core, options)
         self._input = bundle.manifest.graph.input
@@ -89,8 +89,13 @@ class OvEngine:
         self._requests = queue.SimpleQueue()
 
 
-def _load_library() -> Any:
-    # Importing openvino sends an event to an analytics service unless this module cannot be had (toolchain notes,
+def load_openvino() -> Any:
+    """Import OpenVINO with its telemetry off; whoever needs the module comes this way.
+
+    Raises:
+        EngineUnavailable: It cannot be loaded.
+    """
+    # Importing openvino sends an event to an analytics service unless this module cannot be had (see
     # docs/guides/intel.md). None in sys.modules makes its import fail, which openvino takes for "not installed".
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None is how Python spells it

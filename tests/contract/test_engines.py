@@ -38,7 +38,8 @@ def factory(request: pytest.FixtureRequest, fake_engine: EngineFactory) -> Engin
     if request.param == "onnxruntime":
         return OrtEngine
     if request.param == "openvino":
-        pytest.importorskip("openvino", reason="the extra 'openvino' brings it")
+        if unavailable_because(ENGINES["openvino"]) is not None:
+            pytest.skip("the extra 'openvino' is not installed")
         return OvEngine
     request.getfixturevalue("script")
     return on_the_gpu

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -13,9 +14,10 @@ import pytest
 from edgebrain.bundle import Bundle, open_bundle
 from edgebrain.decision import probabilities_of
 from edgebrain.engines import ENGINES, Engine, EngineOptions, open_engine, unavailable_because, unreadable_because
+from edgebrain.engines.ov import load_openvino
 from edgebrain.errors import EngineUnavailable
 from edgebrain.selftest import read_golden, self_test
-from edgebrain.types import Float64, Precision
+from edgebrain.types import Float32, Float64, Image8, Precision
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "int8": 3e-2}
 """Largest difference of a probability from the stored one of the same precision; docs/reference/engines.md gives them.
@@ -87,17 +89,37 @@ def test_threads_and_streams_change_no_label(way: Way, options: EngineOptions) -
 
 
 def test_openvino_computes_in_fp16_where_it_can_and_refuses_where_it_cannot() -> None:
-    fp32 = Way("openvino", "fp32")
-    try:
-        engine = opened(fp32, EngineOptions(precision=Precision.FP16))
-    except EngineUnavailable as error:
-        assert "no fp16 arithmetic" in error.message
-        assert error.remedy
+    way, options = Way("openvino", "fp32"), EngineOptions(precision=Precision.FP16)
+    opened(way).close()
+    if "FP16" not in load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(EngineUnavailable, match="no fp16 arithmetic"):
+            opened(way, options)
         return
-    with closing(engine):
+    with closing(opened(way, options)) as engine:
         assert engine.info.provider.endswith("f16")
         assert engine.info.precision == "fp16"
         assert self_test(edge(), engine).worst <= TOLERANCES["fp16"]
+
+
+class Renamed:
+    """An engine that says that it computed in fp16, and computed ``shift`` beside it."""
+
+    def __init__(self, engine: Engine, shift: float) -> None:
+        self.info = replace(engine.info, precision="fp16")
+        self._engine, self._shift = engine, shift
+
+    def run(self, images: Image8) -> dict[str, Float32]:
+        return {name: values + np.float32(self._shift) for name, values in self._engine.run(images).items()}
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def test_fp16_without_golden_outputs_of_its_own_is_held_to_those_of_fp32() -> None:
+    with closing(opened(Way("onnxruntime", "fp32"))) as engine:
+        test = self_test(edge(), Renamed(engine, 0))
+        assert (test.precision, test.tolerance, test.passed) == ("fp16", TOLERANCES["fp16"], True)
+        assert not self_test(edge(), Renamed(engine, 5)).passed
 
 
 def test_openvino_phones_nobody() -> None:
