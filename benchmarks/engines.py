@@ -95,7 +95,7 @@ def ways_of(bundle: Bundle) -> list[Way]:
 
 def milliseconds(engine: Engine, images: Image8) -> float:
     """Wall time of a batch: the median of as many as fit into a slice of time, at least one."""
-    samples = []
+    samples: list[float] = []
     end = time.perf_counter() + SLICE
     while not samples or time.perf_counter() < end:
         began = time.perf_counter()

@@ -119,7 +119,7 @@ class Config:
         assert not ignore_mismatch
         self.script.calls.append(f"timing {cache.data!r}")
         self.cache = cache
-        return cache.data != b"of another device"
+        return bool(cache.data != b"of another device")
 
     def get_timing_cache(self) -> Any:
         return self.cache
@@ -151,7 +151,7 @@ class Engine:
         return len(self.nodes)
 
     def get_tensor_name(self, index: int) -> str:
-        return list(self.nodes)[index]
+        return str(list(self.nodes)[index])
 
     def get_tensor_mode(self, name: str) -> int:
         return INPUT if name in self.inputs else OUTPUT
@@ -316,7 +316,7 @@ class FakeCudart(types.ModuleType):
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         # A function that is not written below is none that the code may call.
-        work = type(self).__dict__.get(f"do_{name}")
+        work = vars(type(self)).get(f"do_{name}")
         if work is None:
             raise AttributeError(name)
         return lambda *arguments: (error,) if (error := self.errors.get(name, 0)) else (0, *work(self, *arguments))
