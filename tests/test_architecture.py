@@ -19,7 +19,8 @@ ROOMS = {"edgebrain": "edgebrain", "train": "edgebrain.train", "export": "edgebr
 PURE = frozenset({"errors", "types"})
 FIGURES = PURE | {"metrics", "calibration", "intervals"}
 INPUT = PURE | {"imaging", "head", "preprocessing", "readers", "inputs"}
-MODEL = PURE | {"decision", "graphs", "manifest", "bundle", "engines", "device", "cpus", "limits"}
+MACHINE = frozenset({"board", "caches", "cpus", "facts", "files", "limits"})
+MODEL = PURE | MACHINE | {"decision", "graphs", "manifest", "bundle", "engines", "device"}
 CLASSIFYING = INPUT | MODEL | {"ready", "explain", "classifier", "pipeline"}
 WRITING = PURE | {"", "files", "outputs", "results"}
 REPORTING = FIGURES | {"evaluation", "report"}
@@ -56,8 +57,11 @@ ALLOWED: dict[str, frozenset[str]] = {
     "folders": frozenset({"errors", "readers"}),
     "labels": frozenset({"errors", "folders"}),
     "labelled": PURE | {"folders", "labels", "outputs"},
-    "engines": PURE | {"bundle"},
-    "device": PURE | {"bundle", "cpus", "engines", "limits"},
+    "board": frozenset(),
+    "caches": frozenset({"errors"}),
+    "engines": PURE | {"board", "bundle", "caches", "files"},
+    "facts": frozenset({"board", "cpus", "engines"}),
+    "device": PURE | {"bundle", "engines", "facts", "limits"},
     "ready": INPUT - {"inputs"},
     "classifier": CLASSIFYING,
     "pipeline": CLASSIFYING | {"heap"},

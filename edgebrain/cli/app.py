@@ -11,6 +11,7 @@ import typer
 
 import edgebrain
 from edgebrain.cli.benchmark import benchmark
+from edgebrain.cli.cache import cache
 from edgebrain.cli.classify import classify
 from edgebrain.cli.evaluate import evaluate
 from edgebrain.cli.exits import guarded
@@ -55,6 +56,7 @@ app.command()(evaluate)
 app.command()(benchmark)
 app.add_typer(models, name="models")
 app.command()(doctor)
+app.add_typer(cache, name="cache")
 app.command()(phantom)
 _FOLDER = Path(edgebrain.__file__).parent
 for _half in ("train", "export"):
