@@ -90,12 +90,12 @@ def run_train(request: TrainRequest) -> int:
     """
     recipe = load_recipe(request.recipe, list(request.overrides))
     folder = request.output or Path("runs", recipe.name)
-    _check(request, folder)
+    check_sources(request, folder)
     require_training()
     from .fit import check_folder, fit
 
     check_folder(folder, recipe, resume=request.resume)  # before an audit of minutes
-    run = fit(recipe, _samples(request, recipe, folder), folder, resume=request.resume, threads=request.threads)
+    run = fit(recipe, labelled_samples(request, recipe, folder), folder, resume=request.resume, threads=request.threads)
     _print_run(run, recipe)
     return EXIT_OK
 
@@ -147,7 +147,12 @@ def _parameters(recipe: Recipe) -> str:
         return f"{sum(p.numel() for p in build(recipe).parameters()):,}"
 
 
-def _check(request: TrainRequest, folder: Path) -> None:
+def check_sources(request: TrainRequest, folder: Path) -> None:
+    """Say whether a request names its data in one way, before it is read.
+
+    Raises:
+        UsageError: It names none, or both ways.
+    """
     if request.data and request.splits:
         raise UsageError("--data and --splits say the same.", remedy="Give one of them.")
     if not request.data and not request.splits and not (request.resume and _own_splits(folder).is_file()):
@@ -160,7 +165,8 @@ def _own_splits(folder: Path) -> Path:
     return folder / SPLITS_FILE
 
 
-def _samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sample]:
+def labelled_samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sample]:
+    """The scans of a request, each in a split: given splits, those of the folder that goes on, or audited data."""
     if request.splits:
         lists = [read_labelled(path, labels=recipe.data.labels) for path in request.splits]
         return one_vocabulary([sample for samples in lists for sample in samples])
