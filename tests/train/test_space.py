@@ -84,7 +84,7 @@ def test_values_are_put_into_a_recipe_and_the_table_goes() -> None:
     changed = with_values(recipe, {"optimizer.lr": 5e-3, "model.widths": [8, 16]}, "a trial")
     assert (changed.optimizer.lr, changed.model.widths, changed.search) == (5e-3, (8, 16), {})
     assert with_values(recipe, {}, "a trial") == load_recipe("edge")
-    with pytest.raises(UsageError, match="a trial.*dropout"):
+    with pytest.raises(UsageError, match=r"a trial.*dropout"):
         with_values(recipe, {"model.dropout": 2.0}, "a trial")
 
 
