@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +12,12 @@ from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import NO_TUMOR
 
 from . import checkpoint
+from .cnn import PlainCnn, build_cnn
 from .config import Recipe, parse_recipe, recipe_tree
 from .edge import EdgeNet
 from .lite import LiteNet
+from .transfer import PUBLISHED, TransferNet, build_transfer
+from .weights import start_from
 
 MODEL_FORMAT = "edgebrain-model/2"
 _FIRST_FORMAT = "edgebrain-model/1"
@@ -27,21 +31,24 @@ class TrainedModel(NamedTuple):
     facts: dict[str, Any]
 
 
-Network = EdgeNet | LiteNet
+Network = EdgeNet | LiteNet | PlainCnn | TransferNet
 
 
 def fresh(recipe: Recipe) -> Network:
     """Build the network of a recipe as training starts: with published weights where the recipe wants them.
 
     Raises:
-        MissingExtra: The package with the published weights is not installed.
-        TrainingError: The recipe's numbers do not fit together, or not with the model to start from.
+        MissingExtra: The package with the architecture or its published weights is not installed.
+        TrainingError: The recipe's numbers do not fit together, or not with the weights to start from, or those cannot
+            be had.
     """
     net = build(recipe)
     if recipe.start:
         _take_over(net, Path(recipe.start))
     elif isinstance(net, LiteNet) and recipe.lite.pretrained:
         net.load_published()
+    elif isinstance(net, TransferNet):
+        start_from(net, recipe.transfer.weights)
     return net
 
 
@@ -70,10 +77,18 @@ def build(recipe: Recipe) -> Network:
             f"Scans with some tumour need the label {NO_TUMOR} beside them.",
             remedy="Set data.some_tumor and augment.lesion to 0.",
         )
-    if recipe.architecture == "lite0":
-        if recipe.data.outliers:
-            raise TrainingError("The lite0 network has no outlier output.", remedy="Set data.outliers to 0.")
-        return LiteNet(len(recipe.data.labels), recipe.lite.dropout, recipe.lite.frozen)
+    if recipe.data.outliers and recipe.architecture != "edge":
+        raise TrainingError(
+            f"The {recipe.architecture} network has no outlier output.", remedy="Set data.outliers to 0."
+        )
+    return BUILDERS[recipe.architecture](recipe)
+
+
+def _build_lite(recipe: Recipe) -> LiteNet:
+    return LiteNet(len(recipe.data.labels), recipe.lite.dropout, recipe.lite.frozen)
+
+
+def _build_edge(recipe: Recipe) -> EdgeNet:
     config = recipe.model
     if config.labels != len(recipe.data.labels):
         raise TrainingError(
@@ -89,6 +104,17 @@ def build(recipe: Recipe) -> Network:
             remedy=f"Set input.width and input.height to multiples of {step}.",
         )
     return EdgeNet(config, outlier=recipe.data.outliers > 0)
+
+
+BUILDERS: dict[str, Callable[[Recipe], Network]] = {
+    "edge": _build_edge,
+    "lite0": _build_lite,
+    "cnn3": build_cnn,
+    "cnn4": build_cnn,
+    "cnn-tuned": build_cnn,
+    **dict.fromkeys(PUBLISHED, build_transfer),
+}
+"""Every architecture that a recipe can name."""
 
 
 def save_model(path: Path, weights: dict[str, Tensor], recipe: Recipe, facts: dict[str, Any]) -> None:
