@@ -14,7 +14,9 @@ from edgebrain.labelled import Sample, read_labelled
 
 from . import audit as auditing
 from .config import SPLITS_FILE, Recipe, load_recipe, recipe_names
+from .processes import is_first
 from .splits import by_group, one_vocabulary
+from .tasks import as_asked, check_classes
 
 if TYPE_CHECKING:
     from .fit import Run
@@ -167,20 +169,26 @@ def _own_splits(folder: Path) -> Path:
 
 def labelled_samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sample]:
     """The scans of a request, each in a split: given splits, those of the folder that goes on, or audited data."""
+    labels = recipe.data.labels
     if request.splits:
-        lists = [read_labelled(path, labels=recipe.data.labels) for path in request.splits]
-        return one_vocabulary([sample for samples in lists for sample in samples])
+        lists = [read_labelled(path, labels=labels) for path in request.splits]
+        samples = one_vocabulary(as_asked([sample for samples in lists for sample in samples], labels))
+        check_classes(samples, labels)
+        return samples
     own = _own_splits(folder)
-    if request.resume and own.is_file():
-        return read_labelled(own, labels=recipe.data.labels)
-    samples = auditing.collect(request.data, labels=recipe.data.labels)
+    # Processes beside the first find what it wrote; where they see no folder of its, they audit as it did.
+    if (request.resume or not is_first()) and own.is_file():
+        return read_labelled(own, labels=labels)
+    samples = as_asked(auditing.collect(request.data, labels=labels), labels)
+    check_classes(samples, labels)  # before an audit of minutes
     with auditing.progress_bar() as progress:
         report = auditing.audit(samples, progress=progress)
-    copies = report.images - report.unique
-    sys.stderr.write(
-        f"audit: {report.images} scans, {copies} copies, {len(report.conflicts)} conflicts, "
-        f"{len(report.unreadable)} unreadable, {report.groups} groups\n"
-    )
+    if is_first():
+        copies = report.images - report.unique
+        sys.stderr.write(
+            f"audit: {report.images} scans, {copies} copies, {len(report.conflicts)} conflicts, "
+            f"{len(report.unreadable)} unreadable, {report.groups} groups\n"
+        )
     return by_group(report.samples, seed=recipe.seed)
 
 
@@ -190,6 +198,12 @@ def _print_run(run: Run, recipe: Recipe) -> None:
 
     for reason in run.unreadable:
         sys.stderr.write(f"left out: {printable(reason)}\n")
+    others = run.metrics["other_labels"]
+    if others:
+        counts = ", ".join(f"{label} {count}" for label, count in others.items())
+        sys.stderr.write(
+            f"left out: {sum(others.values())} scans with labels that the recipe does not ask for: {counts}\n"
+        )
     splits = run.metrics["splits"]
     table = Table("", *splits, box=None, pad_edge=False)
     for column in table.columns[1:]:
