@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .search_results import Outcome
 
 _SHOWN = 10
+_WIDEST = 400
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,10 @@ def _print(study: Study, outcome: Outcome, folder: Path) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     done = best_first(study)
     if done:
-        console.print(_table(done[:_SHOWN], outcome))
+        table = _table(done[:_SHOWN], outcome)
+        # Where lines are not as long as the table, they go on below: a figure that was cut off says nothing.
+        wide = console.measure(table, options=console.options.update(width=_WIDEST)).maximum
+        console.print(table, width=wide, crop=False)
         console.print(f"best     {folder / BEST}")
         console.print(f"train it edgebrain train {folder / BEST} --splits {folder / SPLITS_FILE}")
     else:
