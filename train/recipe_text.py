@@ -37,7 +37,7 @@ def _table(name: str, values: Mapping[str, Any]) -> str:
 def _lines(values: Mapping[str, Any]) -> Iterator[str]:
     for key, value in values.items():
         if value is not None:  # TOML has no word for it: a key that is left out
-            yield f"{_key(key)} = {_value(value)}\n"
+            yield f"{_key(key)} = {toml_value(value)}\n"
 
 
 def _key(key: str) -> str:
@@ -45,14 +45,15 @@ def _key(key: str) -> str:
     return key if bare else _string(key)
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """One value as TOML writes it."""
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, dict):
-        inner = ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None)
+        inner = ", ".join(f"{_key(k)} = {toml_value(v)}" for k, v in value.items() if v is not None)
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     return json.dumps(value)
 
 

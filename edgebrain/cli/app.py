@@ -11,6 +11,7 @@ import typer
 
 import edgebrain
 from edgebrain.cli.classify import classify
+from edgebrain.cli.compare import compare
 from edgebrain.cli.evaluate import evaluate
 from edgebrain.cli.exits import guarded
 from edgebrain.cli.inspect import doctor, models
@@ -51,6 +52,7 @@ def options(
 
 app.command()(classify)
 app.command()(evaluate)
+app.command()(compare)
 app.add_typer(models, name="models")
 app.command()(doctor)
 app.command()(phantom)

@@ -175,7 +175,8 @@ def measure(case: Case, *, resamples: int, seed: int) -> dict[str, Estimate]:
 
     Returns:
         ``accuracy``, ``accuracy_assessed``, ``coverage``, ``macro_f1``, ``balanced_accuracy``, ``macro_f2``,
-        ``macro_precision``, ``macro_specificity``, ``auroc``, ``ece``, ``ece_equal_width``, ``brier``, ``nll``; per label index k ``precision/k``, ``recall/k``, ``specificity/k``,
+        ``macro_precision``, ``macro_specificity``, ``auroc``, ``ece``, ``ece_equal_width``,
+        ``brier``, ``nll``; per label index k ``precision/k``, ``recall/k``, ``specificity/k``,
         ``f1/k``, ``f2/k``, ``auroc/k``, and ``<triage>/k``; ``<triage>/all``; with a negative label also
         ``tumor/sensitivity``, ``tumor/specificity``, ``tumor/auroc`` and ``<triage>/tumor``.
     """

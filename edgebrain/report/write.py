@@ -159,11 +159,16 @@ def write_report(
     files |= dict(more.files if more else ())
     grids_after = more.grids if more else ()
     files[PAGE] = page(evaluation, plots, title=title, command=command, more=grids_after).encode()
-    _write(folder, files.items())
+    write_files(folder, files.items())
     return folder / PAGE
 
 
-def _write(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+def write_files(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write files into a folder, each whole or not at all.
+
+    Raises:
+        UsageError: The folder cannot be written to.
+    """
     with _partial(folder) as partial:
         for name, content in files:
             partial.write_bytes(content)
