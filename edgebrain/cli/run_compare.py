@@ -27,6 +27,7 @@ from edgebrain.labelled import read_labelled
 from edgebrain.manifest import MANIFEST
 
 MODEL, SPLITS = "model.safetensors", "splits.csv"
+_HALF = "train"
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,10 @@ def _models(path: Path) -> Iterator[Path]:
 
 
 def _run(folder: Path, request: CompareRequest) -> Entry:
-    importlib.import_module("edgebrain.train.commands").require_training()
-    answers: Any = importlib.import_module("edgebrain.train.assess").assess_run(folder, threads=request.threads)
+    if not _trains():
+        raise UsageError(f"{folder} is a run, and this installation has no training half.", remedy="Name bundles.")
+    _training("commands").require_training()
+    answers: Any = _training("assess").assess_run(folder, threads=request.threads)
     recipe, facts = answers.recipe, answers.facts
     evaluation = evaluate_answers(
         recipe.data.labels,
@@ -157,6 +160,15 @@ def _bundle(folder: Path, before: Sequence[Entry], request: CompareRequest) -> E
     )
 
 
+def _trains() -> bool:
+    return importlib.util.find_spec(f"edgebrain.{_HALF}") is not None
+
+
+def _training(module: str) -> Any:
+    """A module of the half that may be missing; only the command line knows of it."""
+    return importlib.import_module(f"edgebrain.{_HALF}.{module}")
+
+
 def _notes(labels: Sequence[str], failed: int) -> tuple[str, ...]:
     notes = (", ".join(labels),)
     return (*notes, f"{failed} scans could not be used") if failed else notes
@@ -164,9 +176,9 @@ def _notes(labels: Sequence[str], failed: int) -> tuple[str, ...]:
 
 def _not_trained(trained: set[str], splits: Path | None, runs: Sequence[Path]) -> list[Entry]:
     """A row for every recipe that has no run; none where the training half is not installed."""
-    if importlib.util.find_spec("edgebrain.train.config") is None:
+    if not _trains():
         return []
-    config: Any = importlib.import_module("edgebrain.train.config")
+    config = _training("config")
     rows = []
     for name in config.recipe_names():
         if name in trained:

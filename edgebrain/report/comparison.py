@@ -164,8 +164,9 @@ def draw_bars(comparison: Comparison) -> Plot:
         for place, found, value in defined:
             if found.low is not None and found.high is not None:
                 axes.plot((found.low, found.high), (place, place), color=INK, linewidth=1.4)
-            axes.text(0.02, place, score(value), va="center", fontsize=8.5, color="white")
-        axes.set_xlim(0, 1)
+            axes.text(1.03, place, score(value), va="center", fontsize=8.5, color=INK)
+        axes.set_xlim(0, 1.24)
+        axes.set_xticks((0, 0.25, 0.5, 0.75, 1))
         axes.set_yticks(range(len(tested)), [printable(row.name) for row in tested], parse_math=False)
         axes.set_ylim(-0.6, len(tested) - 0.4)
     return Plot("comparison.png", "Main figures", "On test scans; lines are 95 % intervals.", png(figure))
