@@ -75,7 +75,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "selftest": RUNTIME,
     "cli": RUNTIME | {""},
     # Never engines, classifier, cli or export: training knows pictures and figures, not how they are served.
-    "train": FIGURES | {"", "preprocessing", "readers", "imaging", "labelled", "files", "outputs", "cpus"},
+    "train": FIGURES | {"", "preprocessing", "readers", "imaging", "labelled", "files", "outputs", "cpus", "report"},
     "export": RUNTIME | {""},
 }
 """What each module or package of ``edgebrain`` may import of ours, imports for type checking included."""

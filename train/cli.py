@@ -1,9 +1,9 @@
-"""``edgebrain train`` and ``edgebrain audit``: signatures only, so that starting the program stays cheap."""
+"""``edgebrain train``, ``tune`` and ``audit``: signatures only, so that starting the program stays cheap."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ import typer
 def mount(app: typer.Typer) -> None:
     """Add this half's commands to the program."""
     app.command()(train)
+    app.command()(tune)
     app.command()(audit)
 
 
@@ -78,14 +79,9 @@ def train(
 
     if recipe == "list":
         return list_recipes()
-    overrides = list(settings or ())
-    if epochs is not None:
-        overrides.append(f"trainer.epochs={epochs}")
-    if seed is not None:
-        overrides.append(f"seed={seed}")
     request = TrainRequest(
         recipe=recipe,
-        overrides=tuple(overrides),
+        overrides=_overrides(settings, epochs, seed),
         data=tuple(data or ()),
         splits=tuple(splits or ()),
         output=output,
@@ -101,6 +97,83 @@ def train(
     if only is not None:
         raise UsageError("--only belongs to 'train all'.")
     return run_train(request)
+
+
+def tune(
+    *,
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or a .toml file, with a [search].")],
+    trials: Annotated[int, typer.Option("--trials", "-n", min=1, help="Trials that the study has in the end.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", metavar="DIR|CSV", help="Labelled scans; repeat for more. They are audited and split."),
+    ] = None,
+    splits: Annotated[
+        list[Path] | None,
+        typer.Option("--splits", metavar="CSV", help="Use these splits as they are, not --data; repeat for more."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder; searches/NAME if not given.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage", metavar="URL", help="Where workers share the study; a file in the folder if not given."
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the study; the recipe's if not given.")] = None,
+    objective: Annotated[
+        Literal["loss", "macro_f1"], typer.Option("--objective", help="Validation figure to judge by.")
+    ] = "loss",
+    pruner: Annotated[
+        Literal["median", "hyperband", "none"], typer.Option("--pruner", help="What gives up trials that fall behind.")
+    ] = "median",
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the data, in each trial.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0, help="Seconds after which no new trial starts.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads; all that this process may use if not given.")
+    ] = None,
+) -> int:
+    """Search for better values of a recipe; the best one is written out, ready to train.
+
+    The same call goes on with a study, until it has --trials trials. Several of them at a time share the work.
+
+    Some calls:
+
+      edgebrain tune cnn-tuned --trials 40 --splits splits.csv --output searches/cnn
+
+      edgebrain tune edge --trials 20 --data scans/ --set 'search.optimizer.lr={low=1e-4, high=1e-2, log=true}'
+
+      edgebrain train searches/cnn/best.toml --splits searches/cnn/splits.csv
+    """
+    from .tune import TuneRequest, run_tune
+
+    return run_tune(
+        TuneRequest(
+            recipe=recipe,
+            trials=trials,
+            overrides=_overrides(settings, epochs, seed),
+            data=tuple(data or ()),
+            splits=tuple(splits or ()),
+            output=output,
+            storage=storage,
+            name=name,
+            objective=objective,
+            pruner=pruner,
+            timeout=timeout,
+            threads=threads,
+        )
+    )
+
+
+def _overrides(settings: list[str] | None, epochs: int | None, seed: int | None) -> tuple[str, ...]:
+    given = (("trainer.epochs", epochs), ("seed", seed))
+    return (*(settings or ()), *(f"{key}={value}" for key, value in given if value is not None))
 
 
 def audit(

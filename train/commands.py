@@ -105,13 +105,13 @@ def run_train(request: TrainRequest) -> int:
     """
     recipe = _recipe(request)
     folder = request.output or Path("runs", recipe.name)
-    _check(request, folder)
+    check_sources(request, folder)
     require_training()
     from .fit import check_folder, fit
 
     if is_first():
         check_folder(folder, recipe, resume=request.resume)  # before an audit of minutes
-    samples = _samples(request, recipe, folder)
+    samples = labelled_samples(request, recipe, folder)
     run = fit(recipe, samples, folder, resume=request.resume, threads=request.threads, machines=request.machines)
     if is_first():
         _print_run(run)
@@ -187,7 +187,12 @@ def _recipe(request: TrainRequest) -> Recipe:
     return recipe
 
 
-def _check(request: TrainRequest, folder: Path) -> None:
+def check_sources(request: TrainRequest, folder: Path) -> None:
+    """Say whether a request names its data in one way, before it is read.
+
+    Raises:
+        UsageError: It names none, or both ways.
+    """
     if request.data and request.splits:
         raise UsageError("--data and --splits say the same.", remedy="Give one of them.")
     if not request.data and not request.splits and not (request.resume and _own_splits(folder).is_file()):
@@ -200,7 +205,8 @@ def _own_splits(folder: Path) -> Path:
     return folder / SPLITS_FILE
 
 
-def _samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sample]:
+def labelled_samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sample]:
+    """The scans of a request, each in a split: given splits, those of the folder that goes on, or audited data."""
     labels = recipe.data.labels
     if request.splits:
         lists = [read_labelled(path, labels=labels, patients_apart=True) for path in request.splits]

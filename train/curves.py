@@ -13,6 +13,7 @@ _PANELS = (
     ("loss", ("train/loss", "val/loss")),
     ("accuracy and macro-F1", ("train/accuracy", "val/accuracy", "val/macro_f1")),
 )
+"""Titles, and what is drawn of it as far as the log holds it."""
 
 
 def draw_curves(log: Path, picture: Path) -> None:

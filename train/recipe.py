@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -225,6 +225,7 @@ class Recipe(Section, frozen=True, forbid_unknown_fields=True):
         schedule: Learning rate over time.
         distill: The teacher, where there is one.
         trainer: Duration and precision.
+        search: What ``edgebrain tune`` may change, by key; see space.py.
     """
 
     name: str
@@ -244,3 +245,4 @@ class Recipe(Section, frozen=True, forbid_unknown_fields=True):
     schedule: ScheduleConfig = ScheduleConfig()
     distill: DistillConfig = DistillConfig()
     trainer: TrainerConfig = TrainerConfig()
+    search: dict[str, Any] = msgspec.field(default_factory=dict)

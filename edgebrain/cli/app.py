@@ -13,6 +13,7 @@ import edgebrain
 from edgebrain.cli.benchmark import benchmark
 from edgebrain.cli.cache import cache
 from edgebrain.cli.classify import classify
+from edgebrain.cli.compare import compare
 from edgebrain.cli.evaluate import evaluate
 from edgebrain.cli.exits import guarded
 from edgebrain.cli.inspect import doctor, models
@@ -54,6 +55,7 @@ def options(
 app.command()(classify)
 app.command()(evaluate)
 app.command()(benchmark)
+app.command()(compare)
 app.add_typer(models, name="models")
 app.command()(doctor)
 app.add_typer(cache, name="cache")
