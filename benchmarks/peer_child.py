@@ -61,7 +61,7 @@ def model_api(job: dict[str, Any]) -> Run:
 def resnet18(job: dict[str, Any], *, compiled: bool = False) -> Run:
     """A torchvision ResNet-18 as its documentation shows it, with Pillow and its transforms."""
     import torch
-    import torchvision  # type: ignore[import-untyped]  # it publishes no types
+    import torchvision
     from PIL import Image
     from torchvision import transforms
 

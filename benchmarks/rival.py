@@ -39,7 +39,7 @@ def measure(plan: Plan) -> Findings:
         for _ in range(plan.rival_rounds):
             ours.append(len(plan.files) / seconds(lambda: classify_all(classifier, plan.files, output)))
             for batch in BATCHES:
-                theirs[batch].append(len(few) / seconds(lambda size=batch: rival(few, size)))  # type: ignore[misc]
+                theirs[batch].append(len(few) / seconds(lambda size=batch: rival(few, size)))
     return Findings(
         title=TITLE,
         how=f"{plan.threads} threads on each side. The rival decodes with Pillow, applies the transforms of the "
@@ -63,7 +63,7 @@ def measure(plan: Plan) -> Findings:
 
 def _rival(threads: int) -> Callable[[Sequence[str], int], None]:
     import torch
-    import torchvision  # type: ignore[import-untyped] # it publishes no types
+    import torchvision
     from PIL import Image
     from torchvision import transforms
 

@@ -128,7 +128,7 @@ class TransferNet(nn.Module):
         frozen = _first_layers(self.body, config.trained)
         for module in frozen:
             for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(requires_grad=False)
+                parameter.requires_grad = False
         self._still = [name for name, module in self.body.named_modules() if _is_still(module, frozen)]
         # Lightning trains modules in the mode they come in.
         self.train()

@@ -83,7 +83,8 @@ def imagenet_url(architecture: str) -> str:
     if PUBLISHED[architecture].from_timm:
         import timm
 
-        return str(timm.get_pretrained_cfg(function).url)
+        config = timm.get_pretrained_cfg(function)
+        return "" if config is None else str(config.url)
     from torchvision import models
 
     return str(models.get_model_weights(function)["IMAGENET1K_V1"].url)
