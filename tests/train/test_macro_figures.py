@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ def test_macro_figures_are_those_of_torchmetrics() -> None:
     found = evaluate_arrays(labels, "no_tumor", [labels[k] for k in truth], chances, ["standard"] * 200, None)
 
     scores, targets = torch.from_numpy(chances), torch.from_numpy(truth)
-    options = {"num_classes": 4, "average": "macro"}
+    options: dict[str, Any] = {"num_classes": 4, "average": "macro"}
     expected = {
         "macro_f1": tm.multiclass_f1_score(scores, targets, **options),
         "macro_f2": tm.multiclass_fbeta_score(scores, targets, beta=2.0, **options),
