@@ -92,11 +92,23 @@ def run_train(request: TrainRequest) -> int:
     folder = request.output or Path("runs", recipe.name)
     _check(request, folder)
     require_training()
+    if recipe.meta.order != "none":
+        return _run_meta(request, recipe, folder)
     from .fit import check_folder, fit
 
     check_folder(folder, recipe, resume=request.resume)  # before an audit of minutes
     run = fit(recipe, _samples(request, recipe, folder), folder, resume=request.resume, threads=request.threads)
     _print_run(run, recipe)
+    return EXIT_OK
+
+
+def _run_meta(request: TrainRequest, recipe: Recipe, folder: Path) -> int:
+    from .few_shot_tables import print_meta
+    from .meta_fit import check_meta_folder, meta_fit
+
+    check_meta_folder(folder, resume=request.resume)
+    samples = _samples(request, recipe, folder)
+    print_meta(meta_fit(recipe, samples, folder, resume=request.resume, threads=request.threads), folder)
     return EXIT_OK
 
 
