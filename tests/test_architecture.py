@@ -19,7 +19,19 @@ ROOMS = {"edgebrain": "edgebrain", "train": "edgebrain.train", "export": "edgebr
 PURE = frozenset({"errors", "types"})
 FIGURES = PURE | {"metrics", "calibration", "intervals"}
 INPUT = PURE | {"imaging", "head", "preprocessing", "readers", "inputs"}
-MODEL = PURE | {"decision", "graphs", "manifest", "bundle", "engines", "device", "cpus", "limits"}
+MODEL = PURE | {
+    "decision",
+    "graphs",
+    "manifest",
+    "bundle",
+    "arrays",
+    "heads",
+    "place",
+    "engines",
+    "device",
+    "cpus",
+    "limits",
+}
 CLASSIFYING = INPUT | MODEL | {"ready", "explain", "classifier", "pipeline"}
 WRITING = PURE | {"", "files", "outputs", "results"}
 REPORTING = FIGURES | {"evaluation", "report"}
@@ -49,13 +61,16 @@ ALLOWED: dict[str, frozenset[str]] = {
     "graphs": PURE,
     "manifest": PURE | {"decision"},
     "bundle": PURE | {"graphs", "manifest"},
+    "arrays": frozenset(),
+    "heads": PURE | {"arrays", "bundle", "manifest"},
+    "place": PURE | {"bundle"},
     "readers": PURE | {"imaging"},
     "inputs": PURE | {"readers"},
     "files": frozenset({"errors"}),
     "outputs": frozenset({"errors", "files"}),
     "folders": frozenset({"errors", "readers"}),
     "labelled": PURE | {"folders", "outputs"},
-    "engines": PURE | {"bundle"},
+    "engines": PURE | {"bundle", "arrays", "heads"},
     "device": PURE | {"bundle", "cpus", "engines", "limits"},
     "ready": INPUT - {"inputs"},
     "classifier": CLASSIFYING,

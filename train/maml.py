@@ -149,9 +149,7 @@ class Maml:
 
     def loss(self, net: nn.Module, weights: Weights, task: Task) -> Tensor:
         """Query loss after the inner steps."""
-        fast = adapt(
-            net, weights, task, lr=self.lr, steps=self.steps, second_order=self.second_order, inner=self.inner
-        )
+        fast = adapt(net, weights, task, lr=self.lr, steps=self.steps, second_order=self.second_order, inner=self.inner)
         return F.cross_entropy(logits_of(net, fast, task.query, task.ways), task.query_labels)
 
     def scores(self, net: nn.Module, weights: Weights, task: Task) -> Tensor:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def meta_fit(
             state=state,
             follow=lambda now: (keep(now), watch.show(now))[-1],
         )
-    return _finish(recipe, samples, data, folder, net, state)
+    return _finish(recipe, _Run(samples, data, folder), net, state)
 
 
 def check_meta_folder(folder: Path, *, resume: bool) -> None:
@@ -162,21 +162,22 @@ def _earlier(recipe: Recipe, samples: Sequence[Sample], folder: Path) -> State:
     return State(**tree["state"])
 
 
-def _finish(
-    recipe: Recipe,
-    samples: Sequence[Sample],
-    data: dict[str, PreparedSet],
-    folder: Path,
-    net: nn.Module,
-    state: State,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Run:
+    samples: Sequence[Sample]
+    data: dict[str, PreparedSet]
+    folder: Path
+
+
+def _finish(recipe: Recipe, run: _Run, net: nn.Module, state: State) -> dict[str, Any]:
+    data, folder = run.data, run.folder
     figures: dict[str, Any] = {
         "schema": 1,
         "parameters": sum(p.numel() for p in net.parameters()),
         "best_iteration": state.best_iteration,
         "iterations": state.iteration,
         "training_seconds": round(state.seconds, 1),
-        "data_sha256": digest(samples),
+        "data_sha256": digest(run.samples),
         "code_version": edgebrain.__version__,
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
         "splits": {s: _figures(net, recipe, prepared) for s, prepared in data.items() if s != "train"},

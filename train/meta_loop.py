@@ -127,7 +127,9 @@ def meta_train(
         scheduler.load_state_dict(state.scheduler)
     started, losses = time.monotonic() - state.seconds, []
     while state.iteration < config.iterations and not (config.stop_after and state.stale >= config.stop_after):
-        losses.append(_step(net, method, tasks, config, optimizer, seed, state.iteration))
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(_backward(net, method, tasks, config.tasks, (seed, state.iteration)))
+        optimizer.step()
         state.iteration += 1
         if state.iteration % config.check_every == 0 or state.iteration == config.iterations:
             state.seconds = time.monotonic() - started
@@ -143,29 +145,21 @@ def meta_train(
     return state
 
 
-def _step(
-    net: nn.Module,
-    method: Method,
-    tasks: Tasks,
-    config: MetaConfig,
-    optimizer: torch.optim.Optimizer,
-    seed: int,
-    iteration: int,
-) -> float:
+def _backward(net: nn.Module, method: Method, tasks: Tasks, count: int, place: tuple[int, int]) -> float:
+    """Add the gradients of an iteration's tasks; ``place`` is the seed and the iteration."""
     net.train()
+    seed, iteration = place
     torch.manual_seed((seed << 32) + iteration)  # of dropout
     weights = dict(net.named_parameters())
-    optimizer.zero_grad(set_to_none=True)
     total = 0.0
-    for number in range(config.tasks):
-        loss = method.loss(net, weights, tasks.task(iteration * config.tasks + number)) / config.tasks
+    for number in range(count):
+        loss = method.loss(net, weights, tasks.task(iteration * count + number)) / count
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
     if not math.isfinite(total):
         raise TrainingError(
             f"The loss is {total} after {iteration} iterations.", remedy="Lower meta.lr or meta.inner_lr."
         )
-    optimizer.step()
     return total
 
 
@@ -184,5 +178,6 @@ def _check(net: nn.Module, method: Method, validation: Sequence[Task], state: St
         state.weights = {k: v.detach().clone() for k, v in net.state_dict().items()}
     figures = {"train/loss": train_loss, "val/loss": loss, "val/accuracy": float(np.mean(hits))}
     state.rows.append(
-        {"epoch": str(state.iteration - 1), "seconds": f"{state.seconds:.3f}"} | {k: repr(v) for k, v in figures.items()}
+        {"epoch": str(state.iteration - 1), "seconds": f"{state.seconds:.3f}"}
+        | {k: repr(v) for k, v in figures.items()}
     )

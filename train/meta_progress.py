@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11
+
     from rich.progress import Progress, TaskID
 
     from .meta_loop import State
@@ -28,7 +30,7 @@ class Watch:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         """Open the bar."""
         if sys.stderr.isatty():
             from rich.console import Console

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import edgebrain
+from edgebrain.cli.adapt import adapt
 from edgebrain.cli.classify import classify
 from edgebrain.cli.evaluate import evaluate
 from edgebrain.cli.exits import guarded
@@ -51,6 +52,7 @@ def options(
 
 app.command()(classify)
 app.command()(evaluate)
+app.command()(adapt)
 app.add_typer(models, name="models")
 app.command()(doctor)
 app.command()(phantom)

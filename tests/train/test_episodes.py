@@ -19,7 +19,9 @@ def sampler(**changes: object) -> EpisodeSampler:
     return EpisodeSampler(pool_of(TARGETS), GROUPS, [(0, 1), (1, 2)], **options)  # type: ignore[arg-type]
 
 
-@given(index=st.integers(0, 10**6), seed=st.integers(0, 2**32 - 1), shots=st.integers(1, 20), queries=st.integers(1, 20))
+@given(
+    index=st.integers(0, 10**6), seed=st.integers(0, 2**32 - 1), shots=st.integers(1, 20), queries=st.integers(1, 20)
+)
 def test_groups_are_never_on_both_sides(index: int, seed: int, shots: int, queries: int) -> None:
     episode = sampler(seed=seed, shots=shots, queries=queries, permute=True).episode(index)
     assert episode.support.shape == (2, shots)

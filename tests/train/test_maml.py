@@ -131,7 +131,7 @@ def test_first_and_second_order_differ_by_the_hessian_alone(net: Net, task: Task
     assert gap(1e-6) == pytest.approx(gap(1e-5) / 10, rel=1e-3)
 
 
-def test_orders_agree_where_the_loss_has_no_curvature(net: Net, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orders_agree_where_the_loss_has_no_curvature(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     # A linear network under a linear loss: the inner gradient does not depend on the weights.
     linear = Net(linear=True).double()
     monkeypatch.setattr(

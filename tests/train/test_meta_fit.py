@@ -65,7 +65,7 @@ def test_a_stopped_run_ends_where_a_whole_one_does(phantoms: tuple[Sample, ...],
     whole, stopped = recipe(f"meta.order={order}"), tmp_path / "stopped"
     meta_fit(whole, phantoms, tmp_path / "whole", threads=1)
 
-    class Stop(Exception):  # noqa: N818 - not an error
+    class Stop(Exception):
         pass
 
     keep = module.checkpoint.save
