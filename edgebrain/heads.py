@@ -14,12 +14,9 @@ from typing import Any
 import numpy as np
 
 from edgebrain.arrays import read_arrays
-from edgebrain.bundle import Bundle, HeadSpec
-from edgebrain.errors import InvalidManifest
 from edgebrain.types import Float32, Float64
 
 _LEAST = 1e-12
-_AGAIN = "Install or copy the bundle again."
 
 
 @dataclass(frozen=True)
@@ -59,21 +56,21 @@ def write_head(head: Head) -> bytes:
     return buffer.getvalue()
 
 
-def read_head(bundle: Bundle, spec: HeadSpec) -> Head:
-    """A head of a bundle, verified.
+def parse_head(data: bytes, ways: int, size: int) -> Head:
+    """A head from the bytes of its file.
+
+    Args:
+        data: Verified bytes.
+        ways: Number of labels K it must have.
+        size: Size of the embedding D it must be made for.
 
     Raises:
-        InvalidManifest: The file is missing, or not what it should be.
-        HashMismatch: It was changed.
+        ValueError: It is no such head; the text says why.
     """
-    path, data = bundle.folder / spec.file, bundle.read(spec)
-    try:
-        arrays = read_arrays(data)
-    except ValueError as error:
-        raise InvalidManifest(f"{path} holds no head: {error}.", remedy=_AGAIN) from error
-    fault = _fault(arrays, len(spec.labels), bundle.manifest.graph.embedding_size)
+    arrays = read_arrays(data)
+    fault = _fault(arrays, ways, size)
     if fault is not None:
-        raise InvalidManifest(f"{path} holds no head: {fault}.", remedy=_AGAIN)
+        raise ValueError(fault)
     return Head(arrays["mean"], arrays["scale"], arrays["weight"], arrays["bias"])
 
 

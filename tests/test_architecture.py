@@ -36,7 +36,10 @@ CLASSIFYING = INPUT | MODEL | {"ready", "explain", "classifier", "pipeline"}
 WRITING = PURE | {"", "files", "outputs", "results"}
 REPORTING = FIGURES | {"evaluation", "report"}
 RUNTIME = (
-    CLASSIFYING | WRITING | REPORTING | {"labelled", "phantom", "adapt", "benchmark", "doctor", "selftest", "logs"}
+    CLASSIFYING
+    | WRITING
+    | REPORTING
+    | {"labelled", "phantom", "inner", "adapt", "benchmark", "doctor", "selftest", "logs"}
 )
 
 ALLOWED: dict[str, frozenset[str]] = {
@@ -62,7 +65,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "manifest": PURE | {"decision"},
     "bundle": PURE | {"graphs", "manifest"},
     "arrays": frozenset(),
-    "heads": PURE | {"arrays", "bundle", "manifest"},
+    "heads": PURE | {"arrays"},
+    "inner": PURE | {"calibration", "metrics", "decision"},
     "place": PURE | {"bundle"},
     "readers": PURE | {"imaging"},
     "inputs": PURE | {"readers"},
@@ -85,7 +89,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "selftest": RUNTIME,
     "cli": RUNTIME | {""},
     # Never engines, classifier, cli or export: training knows pictures and figures, not how they are served.
-    "train": FIGURES | {"", "preprocessing", "readers", "imaging", "labelled", "outputs", "cpus"},
+    "train": FIGURES
+    | {"", "preprocessing", "readers", "imaging", "labelled", "outputs", "cpus", "heads", "inner", "report"},
     "export": RUNTIME | {""},
 }
 """What each module or package of ``edgebrain`` may import of ours, imports for type checking included."""

@@ -72,14 +72,16 @@ def meta_fit(
     write_samples(folder / SPLITS_FILE, samples)
     method = method_of(recipe.meta, net)
 
-    def keep(now: State) -> None:
-        tree = {"state": asdict(now), "recipe": recipe_tree(recipe), "data": digest(samples)}
-        checkpoint.save(folder / checkpoint_name(), tree)
-
     tasks = episodes_of(data["train"], recipe, shots=recipe.meta.support, queries=recipe.meta.query, seed=recipe.seed)
     watched = episodes_of(data["val"], recipe, shots=recipe.meta.support, queries=recipe.meta.query, seed=recipe.seed)
     validation = [watched.task(i) for i in range(recipe.meta.check_tasks)]
     with Watch(recipe.meta.iterations) as watch:
+
+        def keep(now: State) -> None:
+            tree = {"state": asdict(now), "recipe": recipe_tree(recipe), "data": digest(samples)}
+            checkpoint.save(folder / checkpoint_name(), tree)
+            watch.show(now)
+
         state = meta_train(
             net,
             method,
@@ -88,7 +90,7 @@ def meta_fit(
             recipe.meta,
             seed=recipe.seed,
             state=state,
-            follow=lambda now: (keep(now), watch.show(now))[-1],
+            follow=keep,
         )
     return _finish(recipe, _Run(samples, data, folder), net, state)
 

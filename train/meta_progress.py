@@ -7,9 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
-
     from rich.progress import Progress, TaskID
+    from typing_extensions import Self  # typing has it from Python 3.11
 
     from .meta_loop import State
 

@@ -219,8 +219,8 @@ class MetaConfig(Section, frozen=True, forbid_unknown_fields=True):
     tasks: Count = 2
     support: Count = 5
     query: Count = 5
-    check_every: Count = 20
-    check_tasks: Count = 40
+    check_every: Count = 25
+    check_tasks: Count = 20
     factor: Share = 0.5
     patience: Natural = 5
     stop_after: Natural = 15

@@ -12,11 +12,12 @@ import msgspec
 import numpy as np
 
 from edgebrain import bundle as bundles
-from edgebrain.adapt.inner import Start, careful_temperature, inner_loop, leave_one_out
 from edgebrain.adapt.support import Support, contradictions, warnings_of
 from edgebrain.engines import EngineOptions, open_engine, record_of, unavailable_because
+from edgebrain.engines.headed import read_head
 from edgebrain.errors import InvalidManifest, UsageError
-from edgebrain.heads import Head, read_head, write_head
+from edgebrain.heads import Head, write_head
+from edgebrain.inner import Start, careful_temperature, inner_loop, leave_one_out
 from edgebrain.intervals import Estimate, group_index, resampling_weights
 from edgebrain.intervals import proportion as proportion_of
 from edgebrain.labelled import NO_TUMOR

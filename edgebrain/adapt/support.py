@@ -142,7 +142,7 @@ def warnings_of(support: Support) -> list[str]:
 
 def contradictions(support: Support) -> list[str]:
     """Labels that were given to the same pixels."""
-    found = {}
+    found: dict[int, dict[str, str]] = {}
     for sample, group in zip(support.samples, support.groups.tolist(), strict=True):
         found.setdefault(group, {})[sample.label] = sample.path
     return [f"{' and '.join(map(printable, labels.values()))}" for labels in found.values() if len(labels) > 1]

@@ -95,7 +95,6 @@ def _headed(bundle: Bundle, engine: Engine) -> Engine:
     if bundle.manifest.head is None:
         return engine
     # Only adapted models need them: reading archives costs start-up time.
-    from edgebrain.engines.headed import HeadedEngine
-    from edgebrain.heads import read_head
+    from edgebrain.engines.headed import HeadedEngine, read_head
 
     return HeadedEngine(engine, read_head(bundle, bundle.manifest.head))

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgebrain.bundle import Bundle, HeadSpec
 from edgebrain.engines.base import Engine, EngineInfo
-from edgebrain.errors import EngineFailed
-from edgebrain.heads import Head
+from edgebrain.errors import EngineFailed, InvalidManifest
+from edgebrain.heads import Head, parse_head
 from edgebrain.types import Float32, Image8
+
+
+def read_head(bundle: Bundle, spec: HeadSpec) -> Head:
+    """A head of a bundle, verified.
+
+    Raises:
+        InvalidManifest: The file is missing, or not what it should be.
+        HashMismatch: It was changed.
+    """
+    data = bundle.read(spec)
+    try:
+        return parse_head(data, len(spec.labels), bundle.manifest.graph.embedding_size)
+    except ValueError as error:
+        raise InvalidManifest(
+            f"{bundle.folder / spec.file} holds no head: {error}.", remedy="Install or copy the bundle again."
+        ) from error
 
 
 class HeadedEngine:

@@ -46,8 +46,10 @@ def test_an_episode_depends_on_seed_and_index_alone() -> None:
     late = second.episode(7)
     for index in range(7):
         second.episode(index)
-    for a, b in zip(first.episode(7), late, strict=True):
-        assert np.array_equal(a, b)
+    early = first.episode(7)
+    assert early.classes == late.classes
+    assert np.array_equal(early.support, late.support)
+    assert np.array_equal(early.query, late.query)
     assert not np.array_equal(first.episode(7).support, sampler(seed=2).episode(7).support)
     assert not np.array_equal(first.episode(7).support, first.episode(8).support)
 

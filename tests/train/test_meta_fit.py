@@ -10,6 +10,7 @@ import torch
 
 from edgebrain.errors import UsageError
 from edgebrain.labelled import Sample
+from edgebrain.train import checkpoint
 from edgebrain.train import meta_fit as module
 from edgebrain.train.config import Recipe, load_recipe
 from edgebrain.train.meta_fit import check_meta_folder, meta_fit
@@ -68,9 +69,9 @@ def test_a_stopped_run_ends_where_a_whole_one_does(phantoms: tuple[Sample, ...],
     class Stop(Exception):
         pass
 
-    keep = module.checkpoint.save
+    keep = checkpoint.save
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.checkpoint, "save", lambda path, tree: (keep(path, tree), (_ for _ in ()).throw(Stop))[0])
+        patch.setattr(checkpoint, "save", lambda path, tree: (keep(path, tree), (_ for _ in ()).throw(Stop))[0])
         with pytest.raises(Stop):
             meta_fit(whole, phantoms, stopped, threads=1)
     meta_fit(whole, phantoms, stopped, resume=True, threads=1)
