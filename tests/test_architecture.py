@@ -95,7 +95,9 @@ ALLOWED: dict[str, frozenset[str]] = {
 }
 """What each module or package of ``edgebrain`` may import of ours, imports for type checking included."""
 
-EXPORT_OF_TRAIN = frozenset({"models", "checkpoint", "config", "data"})
+EXPORT_OF_TRAIN = frozenset(
+    {"models", "checkpoint", "config", "data", "commands", "episodes", "few_shot", "heads", "judging", "meta_progress"}
+)
 """What of ``train`` the exporters may import."""
 
 HEAVY = frozenset({"torch", "torchvision", "lightning", "torchmetrics", "onnx", "onnxscript"})

@@ -13,18 +13,18 @@ import torch
 
 from edgebrain.cpus import usable_cpus
 from edgebrain.errors import TrainingError
-from edgebrain.inner import Start, inner_loop
+from edgebrain.inner import Start
 from edgebrain.intervals import Estimate
 from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, NOT_BRAIN_MRI, Sample
-from edgebrain.types import Float32, Float64, InputSpec
+from edgebrain.types import Float32, InputSpec
 
 from .config import Recipe
 from .data import PreparedSet, prepare_samples
-from .episodes import Episode, Indices
+from .episodes import Indices
 from .few_shot import PUBLISHED, UNSEEN, Protocol, groups_of, protocols
 from .heads import HeadConfig, meta_learn, standardise
-from .judging import Solver, accuracy_of, judge, recall_of
-from .maml import FineTuning, Maml, Method, Prototypical, check_network, head_names
+from .judging import Solver, accuracy_of, head_solver, judge, recall_of
+from .maml import FineTuning, Method, Prototypical, check_network, head_names
 from .meta_fit import method_of, solver
 from .meta_loop import Tasks, meta_train
 from .meta_progress import Watch
@@ -248,19 +248,6 @@ class _Embedded:
         }
 
 
-def head_solver(features: Float64, start: Start) -> Solver:
-    """The inner loop of the device as something that solves episodes."""
-
-    def solve(episode: Episode) -> Float64:
-        ways, shots = episode.support.shape
-        targets = np.repeat(np.arange(ways), shots)
-        weight, bias = inner_loop(features[episode.support.ravel()], targets, start)
-        result: Float64 = features[episode.query.ravel()] @ weight.T + bias
-        return result
-
-    return solve
-
-
 def embeddings(trained: TrainedModel, samples: Sequence[Sample], batch: int = 64) -> Float32:
     """Embeddings [N, D] of scans by a trained network, each scan read and run once.
 
@@ -292,6 +279,3 @@ def rows_tree(plan: Plan, rows: Sequence[Row]) -> dict[str, Any]:
         "published_protocol": PUBLISHED,
         "rows": [asdict(row) for row in rows],
     }
-
-
-__all__ = ["LABELS", "Maml", "Plan", "Row", "embeddings", "head_solver", "rows_tree", "run_few_shot"]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgebrain.inner import Start, inner_loop
 from edgebrain.intervals import Estimate, bootstrap, estimate, group_index
 from edgebrain.types import Float64
 
@@ -51,6 +52,19 @@ def judge(solve: Solver, sampler: EpisodeSampler, episodes: int, follow: Callabl
         if follow is not None:
             follow()
     return Outcome(np.stack(hits), np.stack(groups), np.stack(classes))
+
+
+def head_solver(features: Float64, start: Start) -> Solver:
+    """The inner loop of the device as something that solves episodes."""
+
+    def solve(episode: Episode) -> Float64:
+        ways, shots = episode.support.shape
+        targets = np.repeat(np.arange(ways), shots)
+        weight, bias = inner_loop(features[episode.support.ravel()], targets, start)
+        result: Float64 = features[episode.query.ravel()] @ weight.T + bias
+        return result
+
+    return solve
 
 
 def accuracy_of(outcome: Outcome, *, seed: int = 0) -> Estimate:
