@@ -83,7 +83,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "stress": PURE | {"imaging", "preprocessing", "head"},
     "evaluation": FIGURES | CLASSIFYING | {"labelled", "report", "stress"},
     "report": REPORTING,
-    "adapt": RUNTIME,
+    "adapt": RUNTIME | {"folders"},
     "benchmark": RUNTIME,
     "doctor": RUNTIME,
     "selftest": RUNTIME,

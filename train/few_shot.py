@@ -159,7 +159,8 @@ def _published(table: _Table) -> Protocol:
 
 
 def _unseen(table: _Table) -> Protocol:
-    pools, both = (table.pool(PAIR, split) for split in SPLITS), ((0, 1),)
+    train, val, test = (table.pool(PAIR, split) for split in SPLITS)
+    pools, both = (train, val, test), ((0, 1),)
     return Protocol(
         UNSEEN, PAIR, table.targets(PAIR), *pools, both, both, permute=False, disjoint=True, training=UNSEEN
     )

@@ -39,7 +39,7 @@ class HeadConfig:
 
     steps: int = 20
     lr: float = 1.0
-    meta_lr: float = 0.02
+    meta_lr: float = 0.05
     weight_decay: float = 1e-5
     iterations: int = 400
     tasks: int = 16

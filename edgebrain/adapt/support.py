@@ -141,11 +141,12 @@ def warnings_of(support: Support) -> list[str]:
 
 
 def contradictions(support: Support) -> list[str]:
-    """Labels that were given to the same pixels."""
+    """Files with the same pixels and different labels, with these."""
     found: dict[int, dict[str, str]] = {}
     for sample, group in zip(support.samples, support.groups.tolist(), strict=True):
         found.setdefault(group, {})[sample.label] = sample.path
-    return [f"{' and '.join(map(printable, labels.values()))}" for labels in found.values() if len(labels) > 1]
+    clashes = [labels for labels in found.values() if len(labels) > 1]
+    return [" and ".join(f"{path} ({label})" for label, path in labels.items()) for labels in clashes]
 
 
 def _independent(support: Support, label: str) -> int:

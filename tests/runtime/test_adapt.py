@@ -86,7 +86,8 @@ def test_the_same_pixels_with_two_labels_are_refused(make_classifier: Making, tm
     (tmp_path / "b" / "copy.png").write_bytes((tmp_path / "a" / "0.png").read_bytes())
     classifier = make_classifier()
     support = support_of(classifier, tmp_path)
-    assert contradictions(support) == ["a and b"]
+    clash = contradictions(support)
+    assert clash == [f"{tmp_path / 'a' / '0.png'} (a) and {tmp_path / 'b' / 'copy.png'} (b)"]
     with pytest.raises(UsageError, match="two labels"):
         learn(classifier.bundle, support, Options())
 

@@ -31,7 +31,7 @@ def few(tmp_path: Path) -> Path:
     for number, (label, lesion) in enumerate((("cyst", "edge"), ("none_here", "none"))):
         (tmp_path / "few" / label).mkdir(parents=True)
         for i in range(5):
-            pixels = draw_phantom(PhantomSpec(seed=10 * number + i, lesion=lesion, side=64))  # type: ignore[arg-type]
+            pixels = draw_phantom(PhantomSpec(seed=10 * number + i, lesion=lesion, side=64))
             assert cv2.imwrite(str(tmp_path / "few" / label / f"{i}.png"), pixels)
     return tmp_path / "few"
 
