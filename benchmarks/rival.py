@@ -39,7 +39,7 @@ def measure(plan: Plan) -> Findings:
         for _ in range(plan.rival_rounds):
             ours.append(len(plan.files) / seconds(lambda: classify_all(classifier, plan.files, output)))
             for batch in BATCHES:
-                theirs[batch].append(len(few) / seconds(lambda size=batch: rival(few, size)))
+                theirs[batch].append(len(few) / seconds(lambda size=batch: rival(few, size)))  # type: ignore[misc]
     return Findings(
         title=TITLE,
         how=f"{plan.threads} threads on each side. The rival decodes with Pillow, applies the transforms of the "

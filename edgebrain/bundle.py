@@ -21,8 +21,10 @@ from edgebrain.manifest import (
     Artifact,
     GraphSpec,
     HashedFile,
+    HeadSpec,
     Manifest,
     check,
+    files_of,
     manifest_tree,
     migrate,
     parse_manifest,
@@ -37,9 +39,11 @@ __all__ = [
     "Bundle",
     "GraphSpec",
     "HashedFile",
+    "HeadSpec",
     "Manifest",
     "built_in_models",
     "describe_file",
+    "files_of",
     "manifest_tree",
     "open_bundle",
     "parse_manifest",
@@ -72,7 +76,7 @@ class Bundle:
         """Files that an engine can run, in the order of the manifest."""
         return [a for a in self.manifest.artifacts if a.engine == engine]
 
-    def read(self, entry: Artifact | HashedFile) -> bytes:
+    def read(self, entry: Artifact | HashedFile | HeadSpec) -> bytes:
         """The verified bytes of one file.
 
         Raises:
@@ -100,7 +104,7 @@ class Bundle:
         return "".join(f"{printable(line)}\n" for line in text.splitlines())
 
 
-def _is_onnx(entry: Artifact | HashedFile) -> bool:
+def _is_onnx(entry: Artifact | HashedFile | HeadSpec) -> bool:
     # What an engine takes for ONNX counts, not only the name: it would read a graph called model.bin as well.
     return entry.file.lower().endswith(".onnx") or (isinstance(entry, Artifact) and entry.engine == "onnxruntime")
 

@@ -16,11 +16,12 @@ from edgebrain.decision import DecisionSpec
 from edgebrain.errors import InvalidManifest, UnsupportedSchema
 from edgebrain.types import PREPROCESSING_VERSIONS, InputSpec, Precision
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 UPGRADE = "Upgrade edgebrain: pip install --upgrade edgebrain"
 _SIDES = (16, 4096)  # pixels; what lies outside is a mistake, not a model
 _ALL = 100  # per cent
+_MOST_STEPS = 100_000  # of an inner loop; more would hold a box up for hours
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -41,7 +42,14 @@ def _without_outlier(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _without_outlier}
+def _without_heads(tree: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 may hold heads to adapt, and one that stands in for the graph's own; a model of version 2 has none."""
+    if "heads" in tree or "head" in tree:
+        raise ValueError("there are no heads in this version")
+    return {**tree, "heads": [], "head": None}
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _without_outlier, 2: _without_heads}
 """Step that turns a manifest of version N into one of version N + 1, by N. Version 1 is the first."""
 
 
@@ -74,6 +82,30 @@ class HashedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: int
 
 
+class HeadSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A linear layer on the embedding, in a file of its own; see heads.py.
+
+    Attributes:
+        name: Name of the head.
+        labels: Labels in the order of its rows.
+        negative_label: The label that means "no tumour", where it has one.
+        lr: Size of a step of the inner loop that it was meta-learned for.
+        steps: Number of those steps.
+        file: Its file.
+        sha256: Hash of the file.
+        bytes: Size of the file.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    negative_label: str | None
+    lr: float
+    steps: int
+    file: str
+    sha256: str
+    bytes: int
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that is known of a model; see docs/reference/bundle.md.
 
@@ -91,6 +123,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         golden: Inputs and expected outputs for the self-test.
         metrics: Per precision: figure name to value, interval and data set.
         provenance: Recipe, code version, data digest, seed.
+        heads: Meta-learned heads from which ``edgebrain adapt`` starts.
+        head: The head that makes the logits in place of the graph's own; None where the graph's own are used.
         license: SPDX identifier.
         intended_use: What the model is for, and what not.
     """
@@ -110,6 +144,14 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     golden: HashedFile | None = None
     metrics: dict[str, dict[str, Any]] = {}
     provenance: dict[str, Any] = {}
+    heads: tuple[HeadSpec, ...] = ()
+    head: HeadSpec | None = None
+
+
+def files_of(manifest: Manifest) -> list[Artifact | HashedFile | HeadSpec]:
+    """Every file that a manifest answers for, in its order."""
+    single = [entry for entry in (manifest.golden, manifest.head) if entry is not None]
+    return [*manifest.artifacts, *single, *manifest.heads]
 
 
 def migrate(tree: dict[str, Any], path: Path, migrations: Mapping[int, Migration] = MIGRATIONS) -> dict[str, Any]:
@@ -167,6 +209,12 @@ def manifest_tree(manifest: Manifest) -> dict[str, Any]:
     return tree
 
 
+def _sound_head(head: HeadSpec) -> bool:
+    ways = len(head.labels)
+    named = len(set(head.labels)) == ways > 1 and head.negative_label in (None, *head.labels)
+    return named and 0 < head.lr < float("inf") and 0 <= head.steps <= _MOST_STEPS
+
+
 def check(manifest: Manifest, path: Path) -> None:
     """Refuse what types cannot.
 
@@ -175,7 +223,8 @@ def check(manifest: Manifest, path: Path) -> None:
         UnsupportedSchema: Its input is prepared in a way that this edgebrain does not know.
     """
     decision = manifest.decision
-    entries: list[Artifact | HashedFile] = [*manifest.artifacts, *([manifest.golden] if manifest.golden else [])]
+    entries = files_of(manifest)
+    heads = [*manifest.heads, *([manifest.head] if manifest.head is not None else [])]
     labels, spec = manifest.labels, manifest.input
     faults = {
         "labels must be two or more, all different": len(set(labels)) != len(labels) or len(labels) <= 1,
@@ -191,8 +240,14 @@ def check(manifest: Manifest, path: Path) -> None:
         "decision.max_outlier limits an output that graph.outlier does not name": (
             decision.max_outlier is not None and manifest.graph.outlier is None
         ),
+        "heads stand on an embedding that graph.embedding does not name": bool(heads) and not manifest.graph.embedding,
+        "the head's labels are not the model's": manifest.head is not None
+        and (manifest.head.labels, manifest.head.negative_label) != (labels, manifest.negative_label),
+        "heads must have names of their own": len({h.name for h in manifest.heads}) != len(manifest.heads),
+        "a head's labels, lr or steps are out of range": not all(map(_sound_head, heads)),
         "id, version and labels must be text that can be printed": not all(
-            text and text.isprintable() for text in (manifest.id, manifest.version, *labels)
+            text and text.isprintable()
+            for text in (manifest.id, manifest.version, *labels, *(t for h in heads for t in (h.name, *h.labels)))
         ),
         "a file name or engine cannot be printed": not all(
             text.isprintable() for text in (*(e.file for e in entries), *(a.engine for a in manifest.artifacts))

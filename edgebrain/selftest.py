@@ -7,14 +7,12 @@ products saturate in 16 bits there (onnxruntime#14642). No accuracy table can sh
 from __future__ import annotations
 
 import io
-import struct
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from edgebrain.arrays import read_arrays
 from edgebrain.bundle import Bundle
 from edgebrain.decision import outlier_score, probabilities_of
 from edgebrain.engines import Engine
@@ -27,21 +25,6 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 3e-2}
 
 _PREFIX = "logits_"
 _OUTLIER_PREFIX = "outlier_"
-# What numpy, zipfile and zlib raise on files that are not what they should be.
-_UNREADABLE = (
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True)
@@ -105,11 +88,9 @@ def read_golden(bundle: Bundle) -> Golden:
         raise InvalidManifest(f"{bundle.folder} has no golden outputs.", remedy="Export the model again.")
     path, data = bundle.folder / entry.file, bundle.read(entry)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            arrays = {name: np.asarray(stored[name]) for name in stored.files}
-    except _UNREADABLE as error:
-        reason = str(error) or type(error).__name__
-        raise InvalidManifest(f"{path} holds no golden outputs: {reason}.", remedy="Export the model again.") from error
+        arrays = read_arrays(data)
+    except ValueError as error:
+        raise InvalidManifest(f"{path} holds no golden outputs: {error}.", remedy="Export the model again.") from error
     fault = _fault(arrays, bundle.manifest)
     if fault is not None:
         raise InvalidManifest(f"{path} holds no golden outputs: {fault}.", remedy="Export the model again.")

@@ -11,6 +11,7 @@ import typer
 def mount(app: typer.Typer) -> None:
     """Add the commands of this half to the application."""
     app.command()(export)
+    app.command()(heads)
 
 
 def export(
@@ -48,3 +49,28 @@ def export(
         calibration_scans=calibration_scans,
         force=force,
     )
+
+
+def heads(
+    *,
+    model: Annotated[str, typer.Argument(metavar="NAME|DIR", help="Bundle whose graph has an embedding.")],
+    splits: Annotated[
+        list[Path],
+        typer.Option("--splits", metavar="CSV", help="Splits of the model's training: train, val and test; repeat."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Bundle folder to write; may be the bundle itself.")
+    ],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
+) -> int:
+    """Meta-learn the heads from which 'edgebrain adapt' starts, and pack them into a bundle.
+
+    One for glioma against meningioma, one for tumour against none, as far as the data has them. The graph stays as it
+    is; each head is judged on episodes of groups that it never saw.
+
+    Example:
+      edgebrain heads bundle/ --splits splits.csv -o bundle/
+    """
+    from edgebrain.export.heads_command import run_heads
+
+    return run_heads(model, splits, output, seed=seed)

@@ -18,6 +18,7 @@ from edgebrain.errors import GateFailed, UsageError
 from edgebrain.evaluation.measure import Evaluation
 from edgebrain.labelled import NO_TUMOR, NOT_BRAIN_MRI, Sample
 from edgebrain.phantom import SAMPLES, draw_phantom
+from edgebrain.place import check_output, replacing
 from edgebrain.preprocessing import prepare
 from edgebrain.selftest import Golden, write_golden
 from edgebrain.train.config import SPLITS_FILE
@@ -30,7 +31,6 @@ from .evidence import gather
 from .figures import headline
 from .operating_point import FittedDecision, fit_decision
 from .outlier_limit import FittedLimit, fit_outlier_limit
-from .place import check_output, replacing
 from .quantize import calibration_choice, quantize_cpu
 from .to_onnx import check_parity, run_onnx, to_onnx
 from .verify import Comparison, Limits, compare

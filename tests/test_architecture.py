@@ -20,12 +20,16 @@ PURE = frozenset({"errors", "types"})
 FIGURES = PURE | {"metrics", "calibration", "intervals"}
 INPUT = PURE | {"imaging", "head", "preprocessing", "readers", "inputs"}
 MACHINE = frozenset({"board", "caches", "cpus", "facts", "files", "limits"})
-MODEL = PURE | MACHINE | {"decision", "graphs", "manifest", "bundle", "engines", "device"}
+BUNDLE = frozenset({"decision", "graphs", "manifest", "bundle", "arrays", "heads", "place"})
+MODEL = PURE | MACHINE | BUNDLE | {"engines", "device"}
 CLASSIFYING = INPUT | MODEL | {"ready", "explain", "classifier", "pipeline"}
 WRITING = PURE | {"", "files", "outputs", "results"}
 REPORTING = FIGURES | {"evaluation", "report"}
 RUNTIME = (
-    CLASSIFYING | WRITING | REPORTING | {"labelled", "phantom", "adapt", "benchmark", "doctor", "selftest", "logs"}
+    CLASSIFYING
+    | WRITING
+    | REPORTING
+    | {"labelled", "phantom", "inner", "adapt", "benchmark", "doctor", "selftest", "logs"}
 )
 
 ALLOWED: dict[str, frozenset[str]] = {
@@ -50,6 +54,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "graphs": PURE,
     "manifest": PURE | {"decision"},
     "bundle": PURE | {"graphs", "manifest"},
+    "arrays": frozenset(),
+    "heads": PURE | {"arrays"},
+    "inner": PURE | {"calibration", "metrics", "decision"},
+    "place": PURE | {"bundle"},
     "readers": PURE | {"imaging"},
     "inputs": PURE | {"readers"},
     "files": frozenset({"errors"}),
@@ -59,7 +67,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "labelled": PURE | {"folders", "labels", "outputs"},
     "board": frozenset(),
     "caches": frozenset({"errors"}),
-    "engines": PURE | {"board", "bundle", "caches", "files"},
+    "engines": PURE | {"board", "bundle", "caches", "files", "arrays", "heads"},
     "facts": frozenset({"board", "cpus", "engines"}),
     "device": PURE | {"bundle", "engines", "facts", "limits"},
     "ready": INPUT - {"inputs"},
@@ -69,18 +77,21 @@ ALLOWED: dict[str, frozenset[str]] = {
     "stress": PURE | {"imaging", "preprocessing", "head"},
     "evaluation": FIGURES | CLASSIFYING | {"labelled", "report", "stress"},
     "report": REPORTING | {"benchmark"},
-    "adapt": RUNTIME,
+    "adapt": RUNTIME | {"folders"},
     "benchmark": RUNTIME | {""},
     "doctor": RUNTIME,
     "selftest": RUNTIME,
     "cli": RUNTIME | {""},
     # Never engines, classifier, cli or export: training knows pictures and figures, not how they are served.
-    "train": FIGURES | {"", "preprocessing", "readers", "imaging", "labelled", "files", "outputs", "cpus", "report"},
+    "train": FIGURES
+    | {"", "preprocessing", "readers", "imaging", "labelled", "files", "outputs", "cpus", "heads", "inner", "report"},
     "export": RUNTIME | {""},
 }
 """What each module or package of ``edgebrain`` may import of ours, imports for type checking included."""
 
-EXPORT_OF_TRAIN = frozenset({"models", "checkpoint", "config", "data"})
+EXPORT_OF_TRAIN = frozenset(
+    {"models", "checkpoint", "config", "data", "commands", "episodes", "few_shot", "heads", "judging", "meta_progress"}
+)
 """What of ``train`` the exporters may import."""
 
 HEAVY = frozenset({"torch", "torchvision", "lightning", "torchmetrics", "onnx", "onnxscript"})

@@ -13,6 +13,7 @@ def mount(app: typer.Typer) -> None:
     app.command()(train)
     app.command()(tune)
     app.command()(audit)
+    app.command()(fewshot)
 
 
 def train(
@@ -224,5 +225,60 @@ def audit(
             seed=seed,
             fractions=fractions,
             held_out=held_out,
+        )
+    )
+
+
+def fewshot(
+    *,
+    splits: Annotated[
+        list[Path], typer.Option("--splits", metavar="CSV", help="Splits made by 'edgebrain audit --splits'; repeat.")
+    ],
+    report: Annotated[Path, typer.Option("--report", metavar="DIR", help="Write fewshot.json, .md and .png there.")],
+    model: Annotated[
+        list[Path] | None,
+        typer.Option("--model", metavar="RUN", help="A run whose embedding is judged too, or a MAML run; repeat."),
+    ] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="What is meta-trained here.")] = "maml-glioma-meningioma",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option("--protocol", help="Only this protocol, 'unseen-groups' for one; repeat.")
+    ] = None,
+    shots: Annotated[str, typer.Option("--shots", help="Support scans a class.")] = "1,5,10",
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Query scans a class.")] = 15,
+    episodes: Annotated[int, typer.Option("--episodes", min=2, help="Episodes of each figure.")] = 600,
+    scratch: Annotated[
+        bool, typer.Option("--scratch/--no-scratch", help="Meta-train the recipe's network for each protocol.")
+    ] = True,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
+) -> int:
+    """Test learning from a few scans honestly: what was seen before, and what was not.
+
+    MAML, prototypical networks and plain fine-tuning on the same episodes: system A's own protocol, groups that were
+    never seen, each class held out of meta-training in turn, and tumours of another source.
+
+    Some calls:
+
+      edgebrain fewshot --splits splits.csv --report few/ --model runs/edge
+
+      edgebrain fewshot --splits splits.csv --report few/ --model runs/edge --no-scratch
+    """
+    from .few_shot_command import FewShotRequest, run_fewshot
+
+    return run_fewshot(
+        FewShotRequest(
+            splits=tuple(splits),
+            report=report,
+            models=tuple(model or ()),
+            recipe=recipe,
+            overrides=tuple(settings or ()),
+            protocols=tuple(protocol or ()),
+            shots=shots,
+            queries=queries,
+            episodes=episodes,
+            scratch=scratch,
+            threads=threads,
         )
     )

@@ -107,6 +107,8 @@ def run_train(request: TrainRequest) -> int:
     folder = request.output or Path("runs", recipe.name)
     check_sources(request, folder)
     require_training()
+    if recipe.meta.order != "none":
+        return _run_meta(request, recipe, folder)
     from .fit import check_folder, fit
 
     if is_first():
@@ -115,6 +117,16 @@ def run_train(request: TrainRequest) -> int:
     run = fit(recipe, samples, folder, resume=request.resume, threads=request.threads, machines=request.machines)
     if is_first():
         _print_run(run)
+    return EXIT_OK
+
+
+def _run_meta(request: TrainRequest, recipe: Recipe, folder: Path) -> int:
+    from .few_shot_tables import print_meta
+    from .meta_fit import check_meta_folder, meta_fit
+
+    check_meta_folder(folder, resume=request.resume)
+    samples = labelled_samples(request, recipe, folder)
+    print_meta(meta_fit(recipe, samples, folder, resume=request.resume, threads=request.threads), folder)
     return EXIT_OK
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from edgebrain.errors import UsageError
 
+from .meta_config import MetaConfig
 from .recipe import (
     PUBLISHED_ARCHITECTURES,
     AugmentConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "DistillConfig",
     "EdgeConfig",
     "LiteConfig",
+    "MetaConfig",
     "OptimizerConfig",
     "Recipe",
     "ScheduleConfig",

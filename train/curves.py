@@ -16,12 +16,13 @@ _PANELS = (
 """Titles, and what is drawn of it as far as the log holds it."""
 
 
-def draw_curves(log: Path, picture: Path) -> None:
-    """Draw loss and accuracy over epochs.
+def draw_curves(log: Path, picture: Path, *, unit: str = "epoch") -> None:
+    """Draw loss and accuracy over training.
 
     Args:
         log: CSV with one row an epoch, as ``progress.History`` writes it.
         picture: PNG to write.
+        unit: What the rows count.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -41,7 +42,7 @@ def draw_curves(log: Path, picture: Path) -> None:
             if points:
                 axes.plot(*zip(*points, strict=True), label=key)
         axes.set_title(title)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(unit)
         axes.grid(visible=True, alpha=0.3)
         axes.legend()
     data = io.BytesIO()

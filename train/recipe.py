@@ -8,6 +8,7 @@ import msgspec
 
 from edgebrain.types import InputSpec
 
+from .meta_config import MetaConfig
 from .shapes import Amount, CnnConfig, Count, EdgeConfig, LiteConfig, Natural, Positive, Section, Share, TransferConfig
 
 
@@ -226,6 +227,7 @@ class Recipe(Section, frozen=True, forbid_unknown_fields=True):
         distill: The teacher, where there is one.
         trainer: Duration and precision.
         search: What ``edgebrain tune`` may change, by key; see space.py.
+        meta: Meta-learning, where the recipe is one for it.
     """
 
     name: str
@@ -246,3 +248,4 @@ class Recipe(Section, frozen=True, forbid_unknown_fields=True):
     distill: DistillConfig = DistillConfig()
     trainer: TrainerConfig = TrainerConfig()
     search: dict[str, Any] = msgspec.field(default_factory=dict)
+    meta: MetaConfig = MetaConfig()

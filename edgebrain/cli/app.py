@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import edgebrain
+from edgebrain.cli.adapt import adapt
 from edgebrain.cli.benchmark import benchmark
 from edgebrain.cli.cache import cache
 from edgebrain.cli.classify import classify
@@ -56,6 +57,7 @@ app.command()(classify)
 app.command()(evaluate)
 app.command()(benchmark)
 app.command()(compare)
+app.command()(adapt)
 app.add_typer(models, name="models")
 app.command()(doctor)
 app.add_typer(cache, name="cache")

@@ -58,11 +58,7 @@ def print_manifest(model: str) -> int:
 def verify_model(model: str) -> int:
     """Read every file of a bundle; a changed one raises."""
     bundle = bundles.open_bundle(model)
-    entries: list[bundles.Artifact | bundles.HashedFile] = [
-        *bundle.manifest.artifacts,
-        *([bundle.manifest.golden] if bundle.manifest.golden else []),
-    ]
-    for entry in entries:
+    for entry in bundles.files_of(bundle.manifest):
         data = bundle.read(entry)
         sys.stdout.write(f"{entry.file}: {len(data)} bytes, sha256 {entry.sha256}: as in the manifest\n")
     return EXIT_OK

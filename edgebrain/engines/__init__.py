@@ -137,4 +137,14 @@ def open_engine(bundle: Bundle, artifact: Artifact, options: EngineOptions, engi
         raise EngineUnavailable(f"The engine {record.name} cannot run {artifact.file}: {reason}.")
     module, _, name = record.factory.partition(":")
     factory: EngineFactory = getattr(importlib.import_module(module), name)
-    return factory(bundle, artifact, options)
+    return _headed(bundle, factory(bundle, artifact, options))
+
+
+def _headed(bundle: Bundle, engine: Engine) -> Engine:
+    """Let the bundle's head make the logits, where it has one."""
+    if bundle.manifest.head is None:
+        return engine
+    # Only adapted models need them: reading archives costs start-up time.
+    from edgebrain.engines.headed import HeadedEngine, read_head
+
+    return HeadedEngine(engine, read_head(bundle, bundle.manifest.head))

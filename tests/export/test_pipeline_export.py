@@ -18,9 +18,9 @@ from edgebrain.bundle import open_bundle
 from edgebrain.cli.app import run
 from edgebrain.errors import ExportError, GateFailed, TrainingError, UsageError
 from edgebrain.export.pipeline import ExportRequest, export_bundle
-from edgebrain.export.place import check_output, replacing
 from edgebrain.export.verify import Limits
 from edgebrain.labelled import Sample, write_samples
+from edgebrain.place import check_output, replacing
 from edgebrain.selftest import self_test
 
 NEVER = Limits(accuracy_drop=-1.0)

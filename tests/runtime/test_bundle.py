@@ -267,6 +267,7 @@ def test_the_current_schema_has_a_complete_table() -> None:
 def as_version_1(tree: Tree) -> None:
     tree["schema_version"] = 1
     del tree["graph"]["outlier"], tree["decision"]["max_outlier"]
+    del tree["heads"], tree["head"]
 
 
 def test_a_manifest_of_version_1_has_no_outlier_output(folder: Path) -> None:
@@ -453,6 +454,7 @@ def test_models_of_schema_1_were_trained_with_preprocessing_1(folder: Path) -> N
     stored = json.loads((folder / MANIFEST).read_text())
     for part, name in (("graph", "outlier"), ("decision", "max_outlier"), ("input", "preprocessing")):
         stored[part].pop(name, None)
+    del stored["heads"], stored["head"]
     read = manifests.parse_manifest(manifests.migrate({**stored, "schema_version": 1}, folder), folder)
     assert read.input.preprocessing == 1
 

@@ -1,0 +1,89 @@
+"""What ``edgebrain fewshot`` does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgebrain.errors import EXIT_OK, UsageError
+from edgebrain.labelled import read_labelled
+from edgebrain.outputs import write_whole
+
+from .commands import require_training
+from .config import load_recipe
+from .splits import one_vocabulary
+
+
+@dataclass(frozen=True)
+class FewShotRequest:
+    """The options of ``fewshot``; see its help."""
+
+    splits: tuple[Path, ...]
+    report: Path
+    models: tuple[Path, ...] = ()
+    recipe: str = "maml-glioma-meningioma"
+    overrides: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+    shots: str = "1,5,10"
+    queries: int = 15
+    episodes: int = 600
+    scratch: bool = True
+    threads: int | None = None
+
+
+def run_fewshot(request: FewShotRequest) -> int:
+    """Run the honest test, print its table, and write table, plot and figures.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        EdgebrainError: The request, the data or a model cannot be used, or training is not installed.
+    """
+    recipe = load_recipe(request.recipe, list(request.overrides))
+    if recipe.meta.order == "none":
+        raise UsageError(f"The recipe {recipe.name} is none for meta-learning.", remedy="Set meta.order.")
+    if not request.scratch and not request.models:
+        raise UsageError("Nothing to judge.", remedy="Give --model RUN, or leave out --no-scratch.")
+    shots = _shots(request.shots)
+    require_training()
+    from .few_shot_run import Plan, rows_tree, run_few_shot
+    from .few_shot_tables import markdown, plot, print_rows
+
+    lists = [read_labelled(path) for path in request.splits]
+    samples = one_vocabulary([sample for samples in lists for sample in samples])
+    plan = Plan(
+        recipe=recipe,
+        shots=shots,
+        queries=request.queries,
+        episodes=request.episodes,
+        models=tuple(m / "model.safetensors" if m.is_dir() else m for m in request.models),
+        only=request.protocols,
+        scratch=request.scratch,
+        threads=request.threads,
+    )
+    _make(request.report)
+    rows = run_few_shot(plan, samples)
+    print_rows(rows)
+    write_whole(request.report / "fewshot.json", (json.dumps(rows_tree(plan, rows), indent=2) + "\n").encode())
+    write_whole(request.report / "fewshot.md", markdown(rows).encode())
+    write_whole(request.report / "fewshot.png", plot(rows))
+    return EXIT_OK
+
+
+def _shots(text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise UsageError(f"--shots {text}: expected whole numbers with commas between them, such as 1,5,10.")
+    return numbers
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}.", remedy="Name another --report.") from error
