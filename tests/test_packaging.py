@@ -37,7 +37,7 @@ OPTIONAL = {
     "dicom.py": "dicom",
     "nifti.py": "nifti",
     "ov.py": "openvino",
-    "trt.py": "tensorrt",
+    "trt_library.py": "tensorrt",
     "to_openvino.py": "openvino",
     "to_tensorrt.py": "tensorrt",
 }

@@ -142,8 +142,8 @@ def _build(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         return None
-    timing = bytes(memoryview(config.get_timing_cache().serialize()))
-    del cache  # it must live as long as the build
+    # None where TensorRT took no cache at all; held until here because it must live as long as the build.
+    timing = b"" if cache is None else bytes(memoryview(config.get_timing_cache().serialize()))
     return bytes(memoryview(plan)), layers, timing
 
 

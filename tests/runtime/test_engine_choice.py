@@ -76,6 +76,14 @@ def test_the_choice(
     assert choice.precision is None
 
 
+def test_fp16_comes_before_fp32_only_where_the_processor_computes_in_it(
+    make_manifest: Callable[..., Manifest],
+) -> None:
+    floats = make_manifest(artifacts=(FP32, IR, WEIGHTS))
+    assert choose(PC, Request(), floats).artifact is FP32
+    assert choose(SERVER, Request(), floats).artifact is IR
+
+
 def test_weights_are_no_model(manifest: Manifest) -> None:
     assert not any(WEIGHTS.file in text for text in choose(PC, Request(), manifest).rejected)
 
