@@ -54,6 +54,12 @@ bench: $(DEV) ## Measure, and print the tables of the README (BENCH_ARGS is pass
 test-lowest: $(LOWEST) ## Run the runtime's tests on the oldest dependencies that are allowed
 	@.venv-lowest/bin/python -m pytest tests/runtime tests/contract $(PYTEST_ARGS)
 
+.PHONY: test-jetson
+test-jetson: ## On a Jetson or a PC with TensorRT: build its engines and compare with the golden outputs (MODEL=bundle)
+	@"$(PYTHON)" -c 'import tensorrt' || { echo "There is no TensorRT here: docs/guides/jetson.md says what it needs." >&2; exit 3; }
+	@EDGEBRAIN_MODEL="$(or $(MODEL),edge)" "$(PYTHON)" -m pytest -m jetson -o addopts="--import-mode=importlib -ra" \
+		tests/contract/test_jetson.py $(PYTEST_ARGS)
+
 .PHONY: clean
 clean: ## Remove everything that was made here
 	rm -rf .venv .venv-demo .venv-lowest .demo build dist edgebrain.egg-info

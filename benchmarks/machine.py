@@ -13,6 +13,7 @@ LIBRARIES = (
     "opencv-python",
     "opencv-python-headless",
     "onnxruntime",
+    "openvino",
     "typer",
     "torch",
     "torchvision",

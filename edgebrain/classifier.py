@@ -37,7 +37,7 @@ from edgebrain.types import (
 if TYPE_CHECKING:
     from edgebrain.device import Choice
 
-_CONCURRENT = frozenset({"onnxruntime"})
+_CONCURRENT = frozenset({"onnxruntime", "openvino"})
 """Engines that several threads may run at the same time."""
 
 
@@ -58,7 +58,7 @@ class Classifier:
         self.workers = workers
         manifest = bundle.manifest
         artifact = choice.artifact
-        self.model = ModelRef(manifest.id, manifest.version, artifact.precision.value, artifact.sha256)
+        self.model = ModelRef(manifest.id, manifest.version, engine.info.precision, artifact.sha256)
         self.engine_ref = EngineRef(engine.info.name, engine.info.provider, engine.info.threads * workers)
 
     @classmethod
@@ -92,10 +92,10 @@ class Classifier:
         request = machine.Request(engine, _precision(precision), threads, device)
         facts = machine.probe()
         choice = machine.choose(facts, request, bundle.manifest)
-        shared = throughput and choice.artifact.engine in _CONCURRENT and choice.threads <= facts.cpus
-        workers = choice.threads if shared else 1
-        options = EngineOptions(threads=choice.threads // workers, device=choice.device)
-        return cls(bundle, open_engine(bundle, choice.artifact, options), choice, workers)
+        on_cpu = choice.device == "cpu" and choice.engine in _CONCURRENT
+        workers = choice.threads if throughput and on_cpu and choice.threads <= facts.cpus else 1
+        options = EngineOptions(choice.threads // workers, choice.device, streams=workers, precision=choice.precision)
+        return cls(bundle, open_engine(bundle, choice.artifact, options, choice.engine), choice, workers)
 
     def classify(self, source: Source) -> Prediction:
         """Classify one scan: a path or the bytes of a file of one frame, or an array.

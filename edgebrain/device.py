@@ -1,44 +1,25 @@
-"""What this machine is, and what to run on it: facts first, then a pure choice that explains itself."""
+"""What to run on this machine: a pure choice from facts, which explains itself."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgebrain.bundle import Artifact, Manifest
-from edgebrain.cpus import usable_cpus
-from edgebrain.engines import ENGINES, record_of, unavailable_because
+from edgebrain.engines import ENGINES, EngineRecord, record_of, unreadable_because
+from edgebrain.engines.trt_rules import dla_refusal
 from edgebrain.errors import EngineUnavailable, UsageError
+from edgebrain.facts import Facts, probe
 from edgebrain.limits import MAX_THREADS
 from edgebrain.types import Precision
 
-_INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
-"""CPU features that multiply 8-bit integers without the 16-bit saturation of older x86 (onnxruntime#14642)."""
+__all__ = ["Candidate", "Choice", "Facts", "Request", "choose", "probe"]
 
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of the machine.
-
-    Attributes:
-        machine: Architecture, ``x86_64`` or ``aarch64``.
-        cpu: Name of the processor, empty if unknown.
-        cpus: CPUs that this process may use: the affinity mask and the cgroup quota, whichever is less.
-        int8_flags: Features of the processor that make INT8 exact and fast.
-        memory_bytes: Physical memory, 0 if unknown.
-        board: Board name, ``NVIDIA Jetson Orin Nano`` for instance; empty on a PC.
-        unavailable: Engine name to the reason why it cannot be used.
-    """
-
-    machine: str
-    cpu: str
-    cpus: int
-    int8_flags: frozenset[str]
-    memory_bytes: int
-    board: str
-    unavailable: dict[str, str]
+_REDUCED = "u8s8-reduced"
+_GPU_DEVICES = frozenset({"cuda", "tensorrt", "dla"})
+_ENGINE_ORDER = ("tensorrt", "onnxruntime", "openvino")
+"""TensorRT only ever stands for selection on a machine with a GPU. Of the CPU engines ONNX Runtime comes first: it is
+always installed, starts faster, and the two are close once they run (docs/reference/engines.md)."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +33,24 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One way to run a model.
+
+    Attributes:
+        artifact: File of the bundle.
+        engine: Engine that would run it; not always the one that the file was made for.
+        precision: Arithmetic; the file's, but for fp16 asked of OpenVINO on a file in fp32.
+    """
+
+    artifact: Artifact
+    engine: str
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.artifact.file} with {self.engine}"
+
+
+@dataclass(frozen=True)
 class Choice:
     """What will run.
 
@@ -61,6 +60,8 @@ class Choice:
         device: Device of the engine.
         reasons: Why, in words.
         rejected: Every candidate not taken, with its reason.
+        engine: Engine that runs it.
+        precision: Arithmetic, where it is another than the file's.
     """
 
     artifact: Artifact
@@ -68,6 +69,8 @@ class Choice:
     device: str
     reasons: tuple[str, ...]
     rejected: tuple[str, ...]
+    engine: str = "onnxruntime"
+    precision: Precision | None = None
 
 
 def choose(facts: Facts, request: Request, manifest: Manifest) -> Choice:
@@ -77,108 +80,175 @@ def choose(facts: Facts, request: Request, manifest: Manifest) -> Choice:
         UsageError: The request names something that does not exist.
         EngineUnavailable: Nothing that the request allows can run here.
     """
-    if request.engine is not None:
-        record_of(request.engine)
+    _check(facts, request)
+    usable: list[Candidate] = []
+    rejected: dict[Candidate, str] = {}
+    for candidate in candidates_of(manifest, request):
+        reason = _unusable(candidate, facts, request)
+        if reason is None:
+            usable.append(candidate)
+        else:
+            rejected[candidate] = reason
+    if not usable:
+        named = [c for c in rejected if c.engine == request.engine] or list(rejected)
+        raise EngineUnavailable(
+            f"No file of the model {manifest.id} can run as asked ({'; '.join(f'{c}: {rejected[c]}' for c in named)}).",
+            remedy="'edgebrain doctor' shows what runs here.",
+        )
+    best = _preferred(usable, facts)
+    threads = request.threads or min(facts.cpus, MAX_THREADS)
+    threading = "asked for" if request.threads else "the CPUs this process may use"
+    left = [f"{c}: {why}" for c, why in rejected.items()]
+    return Choice(
+        artifact=best.artifact,
+        threads=threads,
+        device=request.device or ENGINES[best.engine].devices[0],
+        reasons=(
+            f"{best.precision.value}: {_why(best, facts, request)}",
+            f"{threads} threads: {threading}",
+            f"{best.engine}: {_why_engine(best, facts, request)}",
+        ),
+        rejected=(*left, *(f"{c}: {_why_not(c, best, facts)}" for c in usable if c is not best)),
+        engine=best.engine,
+        precision=None if best.precision is best.artifact.precision else best.precision,
+    )
+
+
+def _check(facts: Facts, request: Request) -> None:
     if request.threads is not None and not 1 <= request.threads <= MAX_THREADS:
         raise UsageError(
             f"--threads {request.threads}: that is not between 1 and {MAX_THREADS}.",
             remedy="Leave it out to use all CPUs that this process may use.",
         )
-    device = request.device or "cpu"
-    candidates: list[Artifact] = []
-    rejected: list[str] = []
-    for artifact in manifest.artifacts:
-        reason = _unusable(artifact, facts, request, device)
-        if reason is None:
-            candidates.append(artifact)
-        else:
-            rejected.append(f"{artifact.file} with {artifact.engine}: {reason}")
-    if not candidates:
+    if request.engine is None:
+        return
+    record = record_of(request.engine)
+    if record.name in facts.unavailable:
         raise EngineUnavailable(
-            f"No file of the model {manifest.id} can run as asked ({'; '.join(rejected)}).",
-            remedy="'edgebrain doctor' shows what runs here.",
+            f"The engine {record.name} cannot be used: {facts.unavailable[record.name]}.", remedy=record.remedy
         )
-    best = _preferred(candidates, facts)
-    reasons = [_why(best, facts, request)]
-    rejected += [f"{a.file} with {a.engine}: {_why_not(a, best)}" for a in candidates if a is not best]
-    threads = request.threads or min(facts.cpus, MAX_THREADS)
-    reasons.append(
-        f"{threads} threads: asked for" if request.threads else f"{threads} threads: the CPUs this process may use"
-    )
-    return Choice(best, threads, device, tuple(reasons), tuple(rejected))
 
 
-def _unusable(artifact: Artifact, facts: Facts, request: Request, device: str) -> str | None:
-    if request.engine not in (None, artifact.engine):
+def candidates_of(manifest: Manifest, request: Request) -> Iterator[Candidate]:
+    """Every way that one could think of: each file with the engine it is made for, and with those that may read it."""
+    for artifact in manifest.artifacts:
+        if artifact.file.endswith(".bin"):
+            continue  # weights of an IR file, which is the artifact before it
+        if artifact.engine not in ENGINES:
+            yield Candidate(artifact, artifact.engine, artifact.precision)
+        for name, record in ENGINES.items():
+            if artifact.engine == name or artifact.engine in dict(record.reads):
+                yield Candidate(artifact, name, _precision_of(artifact, record, request))
+
+
+def _precision_of(artifact: Artifact, record: EngineRecord, request: Request) -> Precision:
+    rounds = record.name == request.engine == "openvino"
+    if rounds and request.precision is Precision.FP16 and artifact.precision is Precision.FP32:
+        return Precision.FP16
+    return artifact.precision
+
+
+def _unusable(candidate: Candidate, facts: Facts, request: Request) -> str | None:
+    artifact, engine = candidate.artifact, candidate.engine
+    if request.engine not in (None, engine):
         return f"{request.engine} was asked for"
-    if request.precision not in (None, artifact.precision):
-        return f"{request.precision.value} was asked for" if request.precision else None
-    if artifact.engine not in ENGINES:
+    if engine not in ENGINES:
         return "this edgebrain has no such engine"
-    if device not in ENGINES[artifact.engine].devices:
-        return f"the engine does not run on {device!r}"
-    return facts.unavailable.get(artifact.engine)
+    if request.precision is not None and request.precision is not candidate.precision:
+        return f"{request.precision.value} was asked for"
+    if engine in facts.unavailable:
+        return facts.unavailable[engine]
+    record = ENGINES[engine]
+    if request.device is not None and request.device not in record.devices:
+        return f"the engine does not run on {request.device!r}"
+    return unreadable_because(record, artifact) or _unfit(candidate, facts, request)
 
 
-def _preferred(candidates: Sequence[Artifact], facts: Facts) -> Artifact:
-    order = [Precision.INT8, Precision.FP16, Precision.FP32]
+def _unfit(candidate: Candidate, facts: Facts, request: Request) -> str | None:
+    """What speaks against it on this hardware."""
+    artifact, engine = candidate.artifact, candidate.engine
+    if candidate.precision is not artifact.precision and not facts.fp16_flags:
+        return "this processor has no 16-bit floating-point arithmetic, and the bundle has no file in fp16"
+    if engine == "onnxruntime" and request.device in _GPU_DEVICES and artifact.precision is Precision.INT8:
+        return f"its 8-bit layout is made for CPUs, not for {request.device}"
+    if engine != "tensorrt":
+        return None
+    return _unfit_for_dla(artifact, facts) if request.device == "dla" else _unfit_for_gpu(artifact, facts, request)
+
+
+def _unfit_for_dla(artifact: Artifact, facts: Facts) -> str | None:
+    if not facts.accelerators.dla:
+        return "this board has no DLA that edgebrain knows of"
+    if artifact.precision is not Precision.FP16:
+        return "the DLA runs fp16 only"
+    return dla_refusal(facts.tensorrt)
+
+
+def _unfit_for_gpu(artifact: Artifact, facts: Facts, request: Request) -> str | None:
+    # Building an engine takes minutes: unasked, only where there is a GPU, and a file was made for it.
+    if request.engine is not None or request.device is not None:
+        return None
+    if not facts.accelerators.gpu:
+        return "no NVIDIA GPU is to be seen"
+    if artifact.engine != "tensorrt":
+        return "usable by name; by itself edgebrain takes only files that were exported for TensorRT"
+    return None
+
+
+def _preferred(usable: Sequence[Candidate], facts: Facts) -> Candidate:
+    by_flags = [Precision.INT8, Precision.FP16, Precision.FP32]
     if not facts.int8_flags:
-        order = [Precision.FP32, Precision.FP16, Precision.INT8]
-    return min(candidates, key=lambda a: order.index(a.precision))
+        by_flags = [Precision.FP32, Precision.FP16, Precision.INT8]
+
+    def rank(candidate: Candidate) -> tuple[bool, int, bool, int]:
+        order = [Precision.INT8, Precision.FP16, Precision.FP32] if candidate.engine == "tensorrt" else by_flags
+        position = order.index(candidate.precision)
+        reduced = layout_of(candidate.artifact) == _REDUCED
+        if reduced and not facts.int8_flags:
+            position = -1  # made for just this processor
+        return (
+            candidate.engine != "tensorrt",
+            position,
+            reduced and bool(facts.int8_flags),
+            _ENGINE_ORDER.index(candidate.engine),
+        )
+
+    return min(usable, key=rank)
 
 
-def _why(best: Artifact, facts: Facts, request: Request) -> str:
+def layout_of(artifact: Artifact) -> str | None:
+    """How the file is quantised or stored, where its manifest says."""
+    layout = getattr(artifact, "layout", None)
+    return None if layout is None else str(layout)
+
+
+def _why(best: Candidate, facts: Facts, request: Request) -> str:
     if request.precision is not None:
-        return f"{best.precision.value}: asked for"
+        return "asked for"
+    if best.engine == "tensorrt":
+        return "the fastest file that the model has for the GPU"
     if best.precision is Precision.INT8 and facts.int8_flags:
-        return f"int8: the processor has {', '.join(sorted(facts.int8_flags))}, which makes it the fastest"
+        return f"the processor has {', '.join(sorted(facts.int8_flags))}, which makes it the fastest"
+    if best.precision is Precision.INT8 and layout_of(best.artifact) == _REDUCED:
+        return "this file keeps a bit free, so that it does not saturate on a processor without VNNI"
     if not facts.int8_flags and best.precision is not Precision.INT8:
-        return f"{best.precision.value}: without VNNI or dot-product instructions int8 saturates and is slow"
-    return f"{best.precision.value}: the first choice of what can run"
+        return "without VNNI or dot-product instructions int8 saturates and is slow"
+    return "the first choice of what can run"
 
 
-def _why_not(artifact: Artifact, best: Artifact) -> str:
-    if artifact.precision is best.precision:
-        return f"usable, but the model names {best.file} with {best.engine} first"
-    return f"usable, but {best.precision.value} is preferred here"
+def _why_engine(best: Candidate, facts: Facts, request: Request) -> str:
+    if request.engine is not None:
+        return "asked for"
+    if best.engine == "tensorrt":
+        return f"there is a GPU ({facts.accelerators.gpu}) and the model has files for it"
+    return "the engine that this file is made for" if best.artifact.engine == best.engine else "what can run here"
 
 
-def probe() -> Facts:
-    """Look at the machine. Reads a few files of the kernel; imports no engine."""
-    flags = _cpu_lines()
-    features = set(flags.get("flags", flags.get("Features", "")).split())
-    unavailable = {name: reason for name, record in ENGINES.items() if (reason := unavailable_because(record))}
-    return Facts(
-        machine=platform.machine(),
-        cpu=flags.get("model name", ""),
-        cpus=usable_cpus(),
-        int8_flags=frozenset(features & _INT8_FLAGS),
-        memory_bytes=_memory_bytes(),
-        board=_read(Path("/proc/device-tree/model")).strip("\0\n "),
-        unavailable=unavailable,
-    )
-
-
-def _cpu_lines() -> dict[str, str]:
-    facts: dict[str, str] = {}
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
-        key, separator, value = line.partition(":")
-        if not separator and facts:
-            break  # the first processor speaks for all
-        facts.setdefault(key.strip(), value.strip())
-    return facts
-
-
-def _memory_bytes() -> int:
-    for line in _read(Path("/proc/meminfo")).splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def _read(path: Path) -> str:
-    # A fact that the kernel does not give is unknown, not an error.
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+def _why_not(candidate: Candidate, best: Candidate, facts: Facts) -> str:
+    if layout_of(candidate.artifact) == _REDUCED and facts.int8_flags:
+        return "usable, but it gives up a bit of accuracy that this processor does not need"
+    if candidate.precision is not best.precision:
+        return f"usable, but {best.precision.value} is preferred here"
+    if candidate.engine != best.engine:
+        return f"usable, but {best.engine} comes first; --engine {candidate.engine} takes it"
+    return f"usable, but the model names {best.artifact.file} with {best.engine} first"

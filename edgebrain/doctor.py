@@ -9,20 +9,41 @@ from importlib import metadata
 from typing import Any
 
 from edgebrain import device
-from edgebrain.bundle import Artifact, Bundle
-from edgebrain.engines import ENGINES, EngineInfo, EngineOptions, open_engine
+from edgebrain.bundle import Bundle
+from edgebrain.engines import (
+    ENGINES,
+    EngineInfo,
+    EngineOptions,
+    open_engine,
+    record_of,
+    unavailable_because,
+    unreadable_because,
+)
 from edgebrain.errors import EdgebrainError
 from edgebrain.selftest import SelfTest, self_test
 
-LIBRARIES = ("numpy", "opencv-python", "opencv-python-headless", "onnxruntime", "typer", "rich", "msgspec")
+LIBRARIES = (
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "cuda-bindings",
+    "typer",
+    "rich",
+    "msgspec",
+)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One file of the bundle, tried on this machine.
+    """One file of the bundle, tried on this machine with one engine.
 
     Attributes:
         file: File of the bundle.
+        name: Engine that was to run it.
         chosen: Whether the automatic choice takes it.
         engine: What ran it, read back; None when it could not be opened.
         test: Result of the self-test; None when it could not run.
@@ -30,6 +51,7 @@ class Trial:
     """
 
     file: str
+    name: str
     chosen: bool
     engine: EngineInfo | None
     test: SelfTest | None
@@ -56,6 +78,7 @@ class Diagnosis:
         """JSON-able form."""
         tree = asdict(self)
         tree["facts"]["int8_flags"] = sorted(self.facts.int8_flags)
+        tree["facts"]["fp16_flags"] = sorted(self.facts.fp16_flags)
         tree["choice"]["artifact"] = {"file": self.choice.artifact.file, "precision": self.choice.artifact.precision}
         tree["healthy"] = self.healthy
         return tree
@@ -81,30 +104,40 @@ def diagnose(bundle: Bundle, request: device.Request) -> Diagnosis:
     """
     facts = device.probe()
     choice = device.choose(facts, request, bundle.manifest)
-    options = EngineOptions(threads=choice.threads, device=choice.device)
+    trials = [_try(bundle, one, choice, request) for one in device.candidates_of(bundle.manifest, request)]
     return Diagnosis(
         facts=facts,
         python=sys.version.split()[0],
         libraries=library_versions(),
         engines={name: facts.unavailable.get(name, "available") for name in ENGINES},
         choice=choice,
-        trials=tuple(_try(bundle, a, options, chosen=a == choice.artifact) for a in bundle.manifest.artifacts),
+        trials=tuple(trial for trial in trials if trial is not None),
     )
 
 
-def _try(bundle: Bundle, artifact: Artifact, options: EngineOptions, *, chosen: bool) -> Trial:
-    info, test, problem = None, None, None
-    if artifact.engine not in ENGINES:
+def _try(bundle: Bundle, candidate: device.Candidate, choice: device.Choice, request: device.Request) -> Trial | None:
+    """Try one way to run the model; None where that is none of this machine, and nobody asked for it."""
+    artifact, name = candidate.artifact, candidate.engine
+    chosen = artifact == choice.artifact and name == choice.engine
+    if name not in ENGINES:
         # Not a fault of the bundle: a later edgebrain may have that engine.
-        problem = f"it is made for {artifact.engine!r}, an engine that this edgebrain does not have."
-        return Trial(artifact.file, chosen, info, test, problem)
+        problem = f"it is made for {name!r}, an engine that this edgebrain does not have."
+        return Trial(artifact.file, name, chosen, None, None, problem)
+    record = record_of(name)
+    foreign = artifact.engine != name and (unavailable_because(record) or unreadable_because(record, artifact))
+    # To build a TensorRT engine takes minutes: only for what is chosen or asked for.
+    if foreign or (name == "tensorrt" and request.engine != name and not chosen):
+        return None
+    target = choice.device if choice.device in record.devices else record.devices[0]
+    options = EngineOptions(choice.threads, target, precision=candidate.precision)
+    info, test, fault = None, None, None
     try:
-        with closing(open_engine(bundle, artifact, options)) as engine:
+        with closing(open_engine(bundle, artifact, options, name)) as engine:
             info = engine.info
             test = self_test(bundle, engine)
     except EdgebrainError as error:
-        problem = str(error)
-    return Trial(artifact.file, chosen, info, test, problem)
+        fault = str(error)
+    return Trial(artifact.file, name, chosen, info, test, fault)
 
 
 def library_versions() -> dict[str, str]:

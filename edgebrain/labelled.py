@@ -7,45 +7,39 @@ has one name everywhere whatever a published data set calls its folders.
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from edgebrain.errors import UsageError
 from edgebrain.folders import absolute, folders_in, scans_below
+from edgebrain.labels import (
+    ANY_TUMOR,
+    CLASS_ALIASES,
+    NO_TUMOR,
+    NOT_BRAIN_MRI,
+    SPLIT_ALIASES,
+    canonical_label,
+    fold,
+    no_classes,
+    unknown_class,
+)
 from edgebrain.outputs import write_whole
 
-NO_TUMOR = "no_tumor"
-ANY_TUMOR = "tumor"
-"""Label of binary sets: some tumour, its kind unknown."""
-NOT_BRAIN_MRI = "not_brain_mri"
-"""What is no scan: any other picture, kept to measure whether a model refuses it. No model answers with it."""
-
-CLASS_ALIASES: Mapping[str, str] = MappingProxyType(
-    {
-        **dict.fromkeys(("glioma", "gliomas", "glioma_tumor", "glioma_tumour", "gl"), "glioma"),
-        **dict.fromkeys(("meningioma", "meningiomas", "meningioma_tumor", "meningioma_tumour", "me"), "meningioma"),
-        **dict.fromkeys(("pituitary", "pituitary_tumor", "pituitary_tumour", "pituitary_adenoma", "pi"), "pituitary"),
-        **dict.fromkeys(("no_tumor", "no_tumour", "notumor", "notumour", "no", "healthy", "negative"), NO_TUMOR),
-        **dict.fromkeys(("tumor", "tumour", "yes", "positive"), ANY_TUMOR),
-        **dict.fromkeys(("not_brain_mri", "outlier", "outliers", "other_pictures"), NOT_BRAIN_MRI),
-    }
-)
-"""Class names of published sets, in lower case with ``_`` between words, and the label each stands for."""
-
-SPLIT_ALIASES: Mapping[str, str] = MappingProxyType(
-    {
-        **dict.fromkeys(("train", "training"), "train"),
-        **dict.fromkeys(("val", "valid", "validation"), "val"),
-        **dict.fromkeys(("test", "testing"), "test"),
-        "external": "external",
-    }
-)
-"""Names of splits and of the folders that hold them. ``external`` is judged on, never trained on."""
+__all__ = [
+    "ANY_TUMOR",
+    "CLASS_ALIASES",
+    "COLUMNS",
+    "NOT_BRAIN_MRI",
+    "NO_TUMOR",
+    "SPLIT_ALIASES",
+    "Sample",
+    "canonical_label",
+    "read_labelled",
+    "write_samples",
+]
 
 COLUMNS = ("path", "label", "source", "group", "split", "copy_of", "conflict")
 """Columns of a manifest as written. ``patient`` is also read; it fills an empty ``group``."""
@@ -79,23 +73,9 @@ class Sample:
     conflict: bool = False
 
 
-def canonical_label(name: str, *, labels: Collection[str] = ()) -> str | None:
-    """Return the label that a class or folder name stands for.
-
-    Args:
-        name: As a data set spells it; case, spaces and hyphens do not matter.
-        labels: Further labels to accept, for models with classes of their own; they win over the aliases.
-
-    Returns:
-        The label, or None where the name is no class.
-    """
-    for label in labels:
-        if _fold(label) == _fold(name):
-            return label
-    return CLASS_ALIASES.get(_fold(name))
-
-
-def read_labelled(path: str | Path, *, split: str | None = None, labels: Collection[str] = ()) -> list[Sample]:
+def read_labelled(
+    path: str | Path, *, split: str | None = None, labels: Collection[str] = (), patients_apart: bool = False
+) -> list[Sample]:
     """Read a labelled data set.
 
     A folder holds one sub-folder a class, directly or below ``Training``/``Testing`` or below several data-set folders.
@@ -106,25 +86,27 @@ def read_labelled(path: str | Path, *, split: str | None = None, labels: Collect
         path: Folder or CSV file.
         split: Keep only this split (``Training`` and the like are understood).
         labels: Further labels to accept beside ``CLASS_ALIASES``.
+        patients_apart: Refuse a manifest in which one value of the column ``patient`` is in two splits.
 
     Returns:
         At least one sample: of a folder sorted by path, the same on every system; of a manifest in its order.
 
     Raises:
-        UsageError: There is nothing there, a class is unknown or empty, or a manifest's line is wrong.
+        UsageError: There is nothing there, a class is unknown or empty, class folders lie beside split folders, or a
+            manifest's line is wrong; it names lines, never patients.
     """
     root = Path(path)
     if root.is_dir():
         samples = list(_read_folder(root, labels))
     elif root.is_file():
-        samples = list(_read_manifest(root, labels))
+        samples = list(_read_manifest(root, labels, patients_apart=patients_apart))
     else:
         raise UsageError(f"There is no file or folder {str(path)!r}.")
     if not samples:
         raise UsageError(f"{str(path)!r} lists no scans.")
     if split is None:
         return samples
-    wanted = SPLIT_ALIASES.get(_fold(split), split)
+    wanted = SPLIT_ALIASES.get(fold(split), split)
     kept = [sample for sample in samples if sample.split == wanted]
     if not kept:
         present = ", ".join(sorted({sample.split for sample in samples} - {""})) or "none"
@@ -159,21 +141,18 @@ def write_samples(path: str | Path, samples: Sequence[Sample], *, base: str | Pa
     write_whole(target, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
-def _fold(name: str) -> str:
-    return "_".join(name.strip().casefold().replace("-", " ").replace("_", " ").split())
-
-
 def _read_folder(root: Path, labels: Collection[str]) -> Iterator[Sample]:
     home = absolute(root)
-    own_split = SPLIT_ALIASES.get(_fold(home.name), "")
+    own_split = SPLIT_ALIASES.get(fold(home.name), "")
     own_source = home.parent.name if own_split else home.name
     found = sorted(_class_folders(root, labels, depth=0), key=lambda item: item[0].relative_to(root).as_posix())
     if not found:
-        raise _no_classes(root, labels)
+        raise no_classes(root, labels)
+    grouping = _kinds_only(root, found)
     for folder, label in found:
-        parents = folder.relative_to(root).parts[:-1]
-        splits = [SPLIT_ALIASES[_fold(part)] for part in parents if _fold(part) in SPLIT_ALIASES]
-        sets = [part for part in parents if _fold(part) not in SPLIT_ALIASES]
+        above = [parent for parent in reversed(folder.parents) if root in parent.parents]
+        splits = [SPLIT_ALIASES[fold(parent.name)] for parent in above if fold(parent.name) in SPLIT_ALIASES]
+        sets = [parent.name for parent in above if fold(parent.name) not in SPLIT_ALIASES and parent not in grouping]
         files = scans_below(folder)
         if not files:
             raise UsageError(
@@ -185,55 +164,47 @@ def _read_folder(root: Path, labels: Collection[str]) -> Iterator[Sample]:
             yield Sample(path=str(file), label=label, source=source, split=split)
 
 
+def _kinds_only(root: Path, found: Sequence[tuple[Path, str]]) -> set[Path]:
+    """Folders called ``Tumor`` that hold kinds of tumour alone: no data sets, or each class had a source of its own."""
+    below: dict[Path, set[str]] = {}
+    for folder, label in found:
+        for parent in folder.parents:
+            if root in parent.parents and canonical_label(parent.name) == ANY_TUMOR:
+                below.setdefault(parent, set()).add(label)
+    return {parent for parent, labels in below.items() if NO_TUMOR not in labels}
+
+
 def _class_folders(folder: Path, labels: Collection[str], *, depth: int) -> Iterator[tuple[Path, str]]:
     """Find class folders; a folder that holds class folders is a data set, whatever its own name."""
     classes: list[tuple[Path, str]] = []
     others: list[Path] = []
+    splits: list[Path] = []
     for child in folders_in(folder):
         below = list(_class_folders(child, labels, depth=depth + 1)) if depth < _MAX_DEPTH else []
         label = canonical_label(child.name, labels=labels)
         if below:
             yield from below
+            if fold(child.name) in SPLIT_ALIASES:
+                splits.append(child)
         elif label is not None:
             classes.append((child, label))
-        elif _fold(child.name) not in _NOT_LABELLED:
+        elif fold(child.name) not in _NOT_LABELLED:
             others.append(child)
+    if classes and splits:
+        raise UsageError(
+            f"{str(folder)!r} mixes two layouts: the class folder {classes[0][0].name!r} lies beside the split folder "
+            f"{splits[0].name!r}.",
+            remedy="Move the class folders into a split folder, or elsewhere.",
+        )
     for other in others if classes else ():
         if scans_below(other):
-            raise _unknown_class(other.name, str(folder), labels)
+            raise unknown_class(other.name, str(folder), labels)
     yield from classes
 
 
-def _no_classes(root: Path, labels: Collection[str]) -> UsageError:
-    for child in folders_in(root):
-        if _closest(child.name, labels) and scans_below(child):
-            return _unknown_class(child.name, str(root), labels)
-    if canonical_label(root.name, labels=labels) is not None:
-        return UsageError(
-            f"{str(root)!r} looks like one class folder, not like a folder of classes.",
-            remedy=f"Give the folder that holds it: {str(root.parent)!r}.",
-        )
-    return UsageError(
-        f"{str(root)!r} has no class folders.",
-        remedy="Sort the scans into folders such as glioma, meningioma, no_tumor and pituitary, or give a CSV with the "
-        "columns path,label.",
-    )
-
-
-def _closest(name: str, labels: Collection[str]) -> str | None:
-    close = difflib.get_close_matches(_fold(name), [*map(_fold, labels), *CLASS_ALIASES], n=1, cutoff=0.75)
-    return canonical_label(close[0], labels=labels) if close else None
-
-
-def _unknown_class(name: str, where: str, labels: Collection[str]) -> UsageError:
-    label = _closest(name, labels)
-    known = ", ".join(dict.fromkeys([*labels, *CLASS_ALIASES.values()]))
-    remedy = f"Did you mean {label}?" if label else f"Known classes: {known}. Rename it, or move it elsewhere."
-    return UsageError(f"Unknown class {name!r} in {where!r}.", remedy=remedy)
-
-
-def _read_manifest(manifest: Path, labels: Collection[str]) -> Iterator[Sample]:
+def _read_manifest(manifest: Path, labels: Collection[str], *, patients_apart: bool) -> Iterator[Sample]:
     name = str(manifest)
+    seen: dict[str, tuple[str, int]] = {}
     try:
         with manifest.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(file, strict=True)
@@ -248,7 +219,10 @@ def _read_manifest(manifest: Path, labels: Collection[str]) -> Iterator[Sample]:
             for row in reader:
                 if None in row or None in row.values():
                     raise _bad_line(manifest, reader.line_num, f"it does not have {len(columns)} cells")
-                yield _sample(row, manifest, reader.line_num, labels)
+                sample = _sample(row, manifest, reader.line_num, labels)
+                if patients_apart and sample.split:
+                    _keep_apart(row.get("patient", "").strip(), sample.split, reader.line_num, seen, manifest)
+                yield sample
     except csv.Error as error:
         raise UsageError(f"{name!r} is no CSV file: {error}.") from error
     except OSError as error:
@@ -264,9 +238,9 @@ def _sample(row: Mapping[str, str], manifest: Path, line: int, labels: Collectio
         raise _bad_line(manifest, line, f"there is no file {str(path)!r}")
     label = canonical_label(cells["label"], labels=labels)
     if label is None:
-        raise _unknown_class(cells["label"], f"{manifest}, line {line}", labels)
+        raise unknown_class(cells["label"], f"{manifest}, line {line}", labels)
     split = cells.get("split", "")
-    if split and _fold(split) not in SPLIT_ALIASES:
+    if split and fold(split) not in SPLIT_ALIASES:
         raise _bad_line(manifest, line, f"{split!r} is no split ({', '.join(_SPLITS)})")
     conflict = cells.get("conflict", "").lower()
     if conflict not in {"", "true", "false", "1", "0"}:
@@ -277,10 +251,21 @@ def _sample(row: Mapping[str, str], manifest: Path, line: int, labels: Collectio
         label=label,
         source=cells.get("source", ""),
         group=cells.get("group", "") or cells.get("patient", ""),
-        split=SPLIT_ALIASES[_fold(split)] if split else "",
+        split=SPLIT_ALIASES[fold(split)] if split else "",
         copy_of=str(manifest.parent / copy_of) if copy_of else "",
         conflict=conflict in {"true", "1"},
     )
+
+
+def _keep_apart(patient: str, split: str, line: int, seen: dict[str, tuple[str, int]], manifest: Path) -> None:
+    if not patient:
+        return
+    other, first = seen.setdefault(patient, (split, line))
+    if other != split:
+        raise UsageError(
+            f"{str(manifest)!r}, lines {first} and {line}: one patient is in the splits {other} and {split}.",
+            remedy="Keep each patient in one split; or leave the column 'split' out and give the manifest with --data.",
+        )
 
 
 def _bad_line(manifest: Path, line: int, what: str) -> UsageError:

@@ -154,6 +154,14 @@ def make_classifier(answer: Answer | None = None, outlier: Answer | None = None,
     return Classifier(bundle, engine, Choice(artifact, 1, "cpu", ("a test",), ()))
 
 
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Engines keep what they compile here, and not in the user's folder."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("EDGEBRAIN_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session", name="make_manifest")
 def _make_manifest() -> Callable[..., Manifest]:
     return make_manifest

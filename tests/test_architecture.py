@@ -19,7 +19,8 @@ ROOMS = {"edgebrain": "edgebrain", "train": "edgebrain.train", "export": "edgebr
 PURE = frozenset({"errors", "types"})
 FIGURES = PURE | {"metrics", "calibration", "intervals"}
 INPUT = PURE | {"imaging", "head", "preprocessing", "readers", "inputs"}
-MODEL = PURE | {"decision", "graphs", "manifest", "bundle", "engines", "device", "cpus", "limits"}
+MACHINE = frozenset({"board", "caches", "cpus", "facts", "files", "limits"})
+MODEL = PURE | MACHINE | {"decision", "graphs", "manifest", "bundle", "engines", "device"}
 CLASSIFYING = INPUT | MODEL | {"ready", "explain", "classifier", "pipeline"}
 WRITING = PURE | {"", "files", "outputs", "results"}
 REPORTING = FIGURES | {"evaluation", "report"}
@@ -54,9 +55,13 @@ ALLOWED: dict[str, frozenset[str]] = {
     "files": frozenset({"errors"}),
     "outputs": frozenset({"errors", "files"}),
     "folders": frozenset({"errors", "readers"}),
-    "labelled": PURE | {"folders", "outputs"},
-    "engines": PURE | {"bundle"},
-    "device": PURE | {"bundle", "cpus", "engines", "limits"},
+    "labels": frozenset({"errors", "folders"}),
+    "labelled": PURE | {"folders", "labels", "outputs"},
+    "board": frozenset(),
+    "caches": frozenset({"errors"}),
+    "engines": PURE | {"board", "bundle", "caches", "files"},
+    "facts": frozenset({"board", "cpus", "engines"}),
+    "device": PURE | {"bundle", "engines", "facts", "limits"},
     "ready": INPUT - {"inputs"},
     "classifier": CLASSIFYING,
     "pipeline": CLASSIFYING | {"heap"},
@@ -70,7 +75,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "selftest": RUNTIME,
     "cli": RUNTIME | {""},
     # Never engines, classifier, cli or export: training knows pictures and figures, not how they are served.
-    "train": FIGURES | {"", "preprocessing", "readers", "imaging", "labelled", "outputs", "cpus"},
+    "train": FIGURES | {"", "preprocessing", "readers", "imaging", "labelled", "files", "outputs", "cpus", "report"},
     "export": RUNTIME | {""},
 }
 """What each module or package of ``edgebrain`` may import of ours, imports for type checking included."""

@@ -15,6 +15,7 @@ import numpy as np
 from edgebrain.types import Float32, Image8
 
 from .config import AugmentConfig
+from .transforms import plain_change
 
 Rng = np.random.Generator
 
@@ -23,7 +24,7 @@ def augment(image: Image8, side: tuple[int, int], config: AugmentConfig, rng: Rn
     """Change a scan at random.
 
     Args:
-        image: uint8 [S, S], prepared at the canvas size.
+        image: uint8 [S, S], prepared at the canvas size of the style.
         side: Output rows and columns.
         config: Probabilities and strengths.
         rng: Source of every random number.
@@ -31,6 +32,8 @@ def augment(image: Image8, side: tuple[int, int], config: AugmentConfig, rng: Rn
     Returns:
         uint8 [rows, columns].
     """
+    if config.style != "edgebrain":
+        return plain_change(image, side, config, rng)
     out = _geometry(image, side, config, rng)
     out = _intensity(out, config, rng)
     out = _quality(out, config, rng)

@@ -1,9 +1,9 @@
-"""``edgebrain train`` and ``edgebrain audit``: signatures only, so that starting the program stays cheap."""
+"""``edgebrain train``, ``tune`` and ``audit``: signatures only, so that starting the program stays cheap."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,12 +11,15 @@ import typer
 def mount(app: typer.Typer) -> None:
     """Add this half's commands to the program."""
     app.command()(train)
+    app.command()(tune)
     app.command()(audit)
 
 
 def train(
     *,
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE|list", help="A recipe's name, a .toml file, or 'list'.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE|list|all", help="A recipe's name, a .toml file, 'list' or 'all'.")
+    ],
     data: Annotated[
         list[Path] | None,
         typer.Option("--data", metavar="DIR|CSV", help="Labelled scans; repeat for more. They are audited and split."),
@@ -41,15 +44,23 @@ def train(
         int | None, typer.Option("--threads", min=1, help="CPU threads; all that this process may use if not given.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
+    only: Annotated[str | None, typer.Option("--only", metavar="A,B", help="With 'all': only these recipes.")] = None,
+    devices: Annotated[
+        int | None, typer.Option("--devices", min=1, help="Processes on each machine that share every batch.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option("--nodes", min=1, help="Machines that share every batch.")] = None,
 ) -> int:
-    """Train a recipe, or show the recipes there are with 'list'.
+    """Train a recipe; show the recipes there are with 'list'; train the whole set with 'all'.
 
     With --data, near-duplicates are kept in one split and the splits are written into the run folder. --resume takes
-    the run folder's splits, and ends with the same weights as a run that was never stopped.
+    the run folder's splits, and ends with the same weights as a run that was never stopped. 'all' writes one run folder
+    a recipe into --output, leaves finished ones alone, goes on with half-finished ones, and after one that fails.
 
     Some calls:
 
       edgebrain train list
+
+      edgebrain train all --data scans/ --output runs --only edge-base,teacher
 
       edgebrain train edge --data scans/ --output runs/mine
 
@@ -61,27 +72,108 @@ def train(
 
       edgebrain train edge --output runs/mine --resume
     """
+    from edgebrain.errors import UsageError
+
     from .commands import TrainRequest, list_recipes, run_train
+    from .processes import Machines
 
     if recipe == "list":
         return list_recipes()
-    overrides = list(settings or ())
-    if epochs is not None:
-        overrides.append(f"trainer.epochs={epochs}")
-    if seed is not None:
-        overrides.append(f"seed={seed}")
-    return run_train(
-        TrainRequest(
+    request = TrainRequest(
+        recipe=recipe,
+        overrides=_overrides(settings, epochs, seed),
+        data=tuple(data or ()),
+        splits=tuple(splits or ()),
+        output=output,
+        threads=threads,
+        resume=resume,
+        weights=weights,
+        machines=Machines(devices or 0, nodes or 0),
+    )
+    if recipe == "all":
+        from .run_all import run_all
+
+        return run_all(request, only or "")
+    if only is not None:
+        raise UsageError("--only belongs to 'train all'.")
+    return run_train(request)
+
+
+def tune(
+    *,
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or a .toml file, with a [search].")],
+    trials: Annotated[int, typer.Option("--trials", "-n", min=1, help="Trials that the study has in the end.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", metavar="DIR|CSV", help="Labelled scans; repeat for more. They are audited and split."),
+    ] = None,
+    splits: Annotated[
+        list[Path] | None,
+        typer.Option("--splits", metavar="CSV", help="Use these splits as they are, not --data; repeat for more."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder; searches/NAME if not given.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage", metavar="URL", help="Where workers share the study; a file in the folder if not given."
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the study; the recipe's if not given.")] = None,
+    objective: Annotated[
+        Literal["loss", "macro_f1"], typer.Option("--objective", help="Validation figure to judge by.")
+    ] = "loss",
+    pruner: Annotated[
+        Literal["median", "hyperband", "none"], typer.Option("--pruner", help="What gives up trials that fall behind.")
+    ] = "median",
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the data, in each trial.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0, help="Seconds after which no new trial starts.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads; all that this process may use if not given.")
+    ] = None,
+) -> int:
+    """Search for better values of a recipe; the best one is written out, ready to train.
+
+    The same call goes on with a study, until it has --trials trials. Several of them at a time share the work.
+
+    Some calls:
+
+      edgebrain tune cnn-tuned --trials 40 --splits splits.csv --output searches/cnn
+
+      edgebrain tune edge --trials 20 --data scans/ --set 'search.optimizer.lr={low=1e-4, high=1e-2, log=true}'
+
+      edgebrain train searches/cnn/best.toml --splits searches/cnn/splits.csv
+    """
+    from .tune import TuneRequest, run_tune
+
+    return run_tune(
+        TuneRequest(
             recipe=recipe,
-            overrides=tuple(overrides),
+            trials=trials,
+            overrides=_overrides(settings, epochs, seed),
             data=tuple(data or ()),
             splits=tuple(splits or ()),
             output=output,
+            storage=storage,
+            name=name,
+            objective=objective,
+            pruner=pruner,
+            timeout=timeout,
             threads=threads,
-            resume=resume,
-            weights=weights,
         )
     )
+
+
+def _overrides(settings: list[str] | None, epochs: int | None, seed: int | None) -> tuple[str, ...]:
+    given = (("trainer.epochs", epochs), ("seed", seed))
+    return (*(settings or ()), *(f"{key}={value}" for key, value in given if value is not None))
 
 
 def audit(

@@ -15,14 +15,17 @@ from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, Sample, read_labelled
 
 from . import audit as auditing
 from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, load_recipe, recipe_names
+from .processes import Machines, is_first
 from .splits import by_group, one_vocabulary
+from .tasks import as_asked, check_classes
 
 if TYPE_CHECKING:
     from .fit import Run
 
-NEEDED = ("torch", "lightning", "torchmetrics", "safetensors", "matplotlib")
+NEEDED = ("torch", "lightning", "torchmetrics", "safetensors", "matplotlib", "tensorboard")
 
 _FRACTIONS = 3  # train, val, test
+_WIDTH = 100  # columns of the list of recipes
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class TrainRequest:
     threads: int | None = None
     resume: bool = False
     weights: str | None = None
+    machines: Machines | None = None
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,17 @@ def list_recipes() -> int:
     from rich.table import Table
 
     table = Table("name", "system", "architecture", "parameters", "input", "task", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
     table.columns[3].justify = "right"
     for name in recipe_names():
         recipe = load_recipe(name)
         size = f"{recipe.input.width} x {recipe.input.height}"
-        table.add_row(name, recipe.system, recipe.architecture, _parameters(recipe), size, _task(recipe.data.labels))
-    Console().print(table)
+        table.add_row(
+            name, recipe.system, recipe.architecture, parameters_text(recipe), size, _task(recipe.data.labels)
+        )
+    console = Console()
+    # A pipe has no width; what reads it wants lines.
+    console.print(table, width=None if console.is_terminal else max(console.width, _WIDTH), crop=False)
     sys.stderr.write("parameters: trained / all; one number where all are trained\n")
     return EXIT_OK
 
@@ -96,13 +105,16 @@ def run_train(request: TrainRequest) -> int:
     """
     recipe = _recipe(request)
     folder = request.output or Path("runs", recipe.name)
-    _check(request, folder)
+    check_sources(request, folder)
     require_training()
     from .fit import check_folder, fit
 
-    check_folder(folder, recipe, resume=request.resume)  # before an audit of minutes
-    run = fit(recipe, _samples(request, recipe, folder), folder, resume=request.resume, threads=request.threads)
-    _print_run(run, recipe)
+    if is_first():
+        check_folder(folder, recipe, resume=request.resume)  # before an audit of minutes
+    samples = labelled_samples(request, recipe, folder)
+    run = fit(recipe, samples, folder, resume=request.resume, threads=request.threads, machines=request.machines)
+    if is_first():
+        _print_run(run)
     return EXIT_OK
 
 
@@ -142,7 +154,8 @@ def _fractions(text: str) -> tuple[float, float, float]:
     return numbers[0], numbers[1], numbers[2]
 
 
-def _parameters(recipe: Recipe) -> str:
+def parameters_text(recipe: Recipe) -> str:
+    """Parameters that learn / all of them, or one number if all learn; ``?`` without the tensor library."""
     if any(importlib.util.find_spec(module) is None for module in ("torch", "lightning")):
         return "?"
     import torch
@@ -174,7 +187,12 @@ def _recipe(request: TrainRequest) -> Recipe:
     return recipe
 
 
-def _check(request: TrainRequest, folder: Path) -> None:
+def check_sources(request: TrainRequest, folder: Path) -> None:
+    """Say whether a request names its data in one way, before it is read.
+
+    Raises:
+        UsageError: It names none, or both ways.
+    """
     if request.data and request.splits:
         raise UsageError("--data and --splits say the same.", remedy="Give one of them.")
     if not request.data and not request.splits and not (request.resume and _own_splits(folder).is_file()):
@@ -187,30 +205,60 @@ def _own_splits(folder: Path) -> Path:
     return folder / SPLITS_FILE
 
 
-def _samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sample]:
+def labelled_samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sample]:
+    """The scans of a request, each in a split: given splits, those of the folder that goes on, or audited data."""
+    labels = recipe.data.labels
     if request.splits:
-        lists = [read_labelled(path, labels=recipe.data.labels) for path in request.splits]
-        return one_vocabulary([sample for samples in lists for sample in samples])
+        lists = [read_labelled(path, labels=labels, patients_apart=True) for path in request.splits]
+        samples = one_vocabulary(as_asked([sample for samples in lists for sample in samples], labels))
+        check_classes(samples, labels)
+        return samples
     own = _own_splits(folder)
-    if request.resume and own.is_file():
-        return read_labelled(own, labels=recipe.data.labels)
-    samples = auditing.collect(request.data, labels=recipe.data.labels)
+    # Processes beside the first find what it wrote; where they see no folder of its, they audit as it did.
+    if (request.resume or not is_first()) and own.is_file():
+        return read_labelled(own, labels=labels)
+    return by_group(audited(request.data, labels), seed=recipe.seed)
+
+
+def audited(paths: Sequence[Path], labels: Sequence[str], *, known: Sequence[str] = ()) -> Sequence[Sample]:
+    """Read and audit data sets for a recipe, and say how many scans there are.
+
+    Args:
+        paths: Labelled folders or CSV manifests.
+        labels: Of the recipe.
+        known: Further labels to accept.
+
+    Returns:
+        What can be read, with the recipe's labels, groups, copies and conflicts.
+
+    Raises:
+        EdgebrainError: The data cannot be used, or lacks a label.
+    """
+    samples = as_asked(auditing.collect(paths, labels=(*labels, *known)), labels)
+    check_classes(samples, labels)  # before an audit of minutes
     with auditing.progress_bar() as progress:
         report = auditing.audit(samples, progress=progress)
-    copies = report.images - report.unique
-    sys.stderr.write(
-        f"audit: {report.images} scans, {copies} copies, {len(report.conflicts)} conflicts, "
-        f"{len(report.unreadable)} unreadable, {report.groups} groups\n"
-    )
-    return by_group(report.samples, seed=recipe.seed)
+    if is_first():
+        copies = report.images - report.unique
+        sys.stderr.write(
+            f"audit: {report.images} scans, {copies} copies, {len(report.conflicts)} conflicts, "
+            f"{len(report.unreadable)} unreadable, {report.groups} groups\n"
+        )
+    return report.samples
 
 
-def _print_run(run: Run, recipe: Recipe) -> None:
+def _print_run(run: Run) -> None:
     from rich.console import Console
     from rich.table import Table
 
     for reason in run.unreadable:
         sys.stderr.write(f"left out: {printable(reason)}\n")
+    others = run.metrics["other_labels"]
+    if others:
+        counts = ", ".join(f"{label} {count}" for label, count in others.items())
+        sys.stderr.write(
+            f"left out: {sum(others.values())} scans with labels that the recipe does not ask for: {counts}\n"
+        )
     splits = run.metrics["splits"]
     table = Table("", *splits, box=None, pad_edge=False)
     for column in table.columns[1:]:
@@ -218,7 +266,7 @@ def _print_run(run: Run, recipe: Recipe) -> None:
     table.add_row("scans", *(str(split["scans"]) for split in splits.values()))
     for title, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1")):
         table.add_row(title, *(f"{split[key]:.4f}" for split in splits.values()))
-    for label in recipe.data.labels:
+    for label in run.metrics["recipe"]["data"]["labels"]:
         table.add_row(f"recall {label}", *(f"{split['recall'][label]:.4f}" for split in splits.values()))
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import json
 import sys
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from .recipe import (
     TrainerConfig,
 )
 from .shapes import CnnConfig, EdgeConfig, LiteConfig, TransferConfig
+from .space import Space, flat, key_tree, read_space
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -54,6 +56,8 @@ __all__ = [
     "parse_recipe",
     "recipe_names",
     "recipe_tree",
+    "search_space",
+    "with_values",
 ]
 
 SPLITS_FILE = "splits.csv"
@@ -105,9 +109,42 @@ def parse_recipe(tree: dict[str, Any], name: str) -> Recipe:
     """
     _check_keys(tree, _known(), f"Recipe {name}", "the recipe")
     try:
-        return msgspec.convert(tree, Recipe)
+        recipe = msgspec.convert(tree, Recipe)
     except msgspec.ValidationError as error:
         raise UsageError(f"Recipe {name}: {error}.") from error
+    for key, entry in search_space(recipe).items():
+        for value in entry.ends():
+            with_values(recipe, {key: value}, f"{name}, [search] {key}")
+    return recipe
+
+
+def search_space(recipe: Recipe) -> Space:
+    """What a search over the recipe may change.
+
+    Raises:
+        UsageError: The recipe's ``[search]`` table makes no sense.
+    """
+    known = _known()
+    for key, _ in flat(recipe.search):
+        _check_keys(key_tree(key, 0), known, f"Recipe {recipe.name}, [search]", "the recipe")
+    return read_space(recipe.search, known, f"Recipe {recipe.name}")
+
+
+def with_values(recipe: Recipe, values: Mapping[str, Any], what: str) -> Recipe:
+    """The recipe with other values, and nothing to search for.
+
+    Args:
+        recipe: A recipe.
+        values: New values by key path, as a search draws them.
+        what: Who changes it, for messages.
+
+    Raises:
+        UsageError: A value does not fit.
+    """
+    tree = recipe_tree(recipe) | {"search": {}}
+    for key, value in values.items():
+        _merge(tree, key_tree(key, value))
+    return parse_recipe(tree, what)
 
 
 def recipe_tree(recipe: Recipe) -> dict[str, Any]:
@@ -153,6 +190,8 @@ def _check_keys(tree: dict[str, Any], known: dict[str, Any], what: str, where: s
         if key not in known:
             raise UsageError(f"{what}: {where} has no key {key!r}.", remedy=_suggest(key, sorted(known)))
         below = known[key]
+        if key == "search" and where == "the recipe":
+            continue  # its keys are paths, looked at when the rest is known to be right
         if isinstance(value, dict):
             place = key if where == "the recipe" else f"{where}.{key}"
             if not isinstance(below, dict):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from edgebrain.errors import MissingExtra
+from edgebrain.outputs import write_whole
 
-_PANELS = (("loss", ("train/loss", "val/loss")), ("validation", ("val/accuracy", "val/macro_f1")))
+_PANELS = (
+    ("loss", ("train/loss", "val/loss")),
+    ("accuracy and macro-F1", ("train/accuracy", "val/accuracy", "val/macro_f1")),
+)
+"""Titles, and what is drawn of it as far as the log holds it."""
 
 
 def draw_curves(log: Path, picture: Path) -> None:
@@ -38,6 +44,6 @@ def draw_curves(log: Path, picture: Path) -> None:
         axes.set_xlabel("epoch")
         axes.grid(visible=True, alpha=0.3)
         axes.legend()
-    temporary = picture.with_name(f".{picture.name}")
-    figure.savefig(temporary, format="png", dpi=130)
-    temporary.replace(picture)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=130)
+    write_whole(picture, data.getvalue())

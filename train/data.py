@@ -25,6 +25,7 @@ from .config import DataConfig, Recipe
 from .lesions import draw_lesion
 from .objective import outlier_target, some_tumor_target
 from .pictures import draw_picture, framed
+from .tasks import as_asked, capped
 
 Indices = np.ndarray[tuple[int], np.dtype[np.intp]]
 
@@ -69,11 +70,13 @@ def select(samples: Sequence[Sample], split: str, config: DataConfig) -> list[Sa
     that was published five times would count five times, and a copy whose original is in train would reward memory.
     They stay in test: an evaluation must not choose its cases, its intervals count groups instead. What has no label
     of the model (pictures that are no brain MRI, scans with some tumour) is only in train, and only if the recipe asks.
+    For a binary recipe every kind of tumour is a tumour.
 
     Raises:
         TrainingError: Nothing is left, or a class has no sample.
     """
     wanted = set(config.labels)
+    samples = as_asked(samples, config.labels)
     if split == "train":
         wanted |= ({NOT_BRAIN_MRI} if config.outliers else set()) | ({ANY_TUMOR} if config.some_tumor else set())
     chosen = [s for s in samples if s.split == split and s.label in wanted]
@@ -81,6 +84,8 @@ def select(samples: Sequence[Sample], split: str, config: DataConfig) -> list[Sa
         chosen = [
             s for s in chosen if not (config.drop_copies and s.copy_of) and not (config.drop_conflicts and s.conflict)
         ]
+    if split == "train":
+        chosen = capped(chosen, config.cap_per_group)
     missing = sorted(set(config.labels) - {s.label for s in chosen})
     if missing:
         raise TrainingError(

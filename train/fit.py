@@ -15,25 +15,31 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 import edgebrain
 from edgebrain.cpus import usable_cpus
 from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import Sample, write_samples
+from edgebrain.outputs import write_whole
 
 from . import checkpoint
+from .board import Board
 from .config import SPLITS_FILE, Recipe, parse_recipe, recipe_tree
 from .curves import draw_curves
-from .data import MixedSampler, PreparedSet, ScanDataset, digest, prepare_samples, select
-from .learner import BEST, LAST, FitModule, Keeper
+from .data import PreparedSet, digest, prepare_samples, select
+from .learner import BEST, LAST, FitModule, Keeper, kept_weights
+from .loading import Place, training_loader, validation_loader
 from .models import build, save_model
+from .processes import Machines, check_precision, is_first, trainer_options
 from .progress import History, progress_callback, quiet_lightning
 from .scoring import score
+from .tasks import as_asked, left_out, without_rare
+from .transforms import canvas_side
 
 CHECKPOINTS = "checkpoints"
 """Name of the folder in a run folder that a resume needs."""
+MODEL = "model.safetensors"
+METRICS = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,13 @@ def fit(
     resume: bool = False,
     threads: int | None = None,
     callbacks: Sequence[Callback] = (),
+    machines: Machines | None = None,
 ) -> Run:
     """Train a recipe.
 
-    The folder receives ``model.safetensors`` (averaged weights of the epoch with the lowest validation loss),
-    ``metrics.json``, ``curves.png``, ``log/metrics.csv``, ``splits.csv`` and ``checkpoints/{best,last}.ckpt``.
+    The folder receives ``model.safetensors`` (weights of the epoch with the lowest validation loss),
+    ``metrics.json``, ``curves.png``, ``log/`` (``metrics.csv`` and TensorBoard's file), ``splits.csv`` and
+    ``checkpoints/{best,last}.ckpt``.
 
     Args:
         recipe: Every number of the training.
@@ -67,57 +75,78 @@ def fit(
         resume: Go on from the folder's last checkpoint; on a CPU the result equals that of an uninterrupted run.
         threads: Threads of the tensor library; the CPUs that this process may use if None.
         callbacks: Further Lightning callbacks.
+        machines: Processes that share every batch; what torchrun started, else one, if None.
 
     Returns:
-        The run.
+        The run; without figures in all processes but the first, which write nothing.
 
     Raises:
         UsageError: The folder is taken, or resume was asked for and does not fit.
         TrainingError: The data cannot be trained on.
         KeyboardInterrupt: The user stopped it; ``resume`` goes on.
     """
-    check_folder(folder, recipe, samples, resume=resume)
+    check_precision(recipe.trainer.precision)
+    samples = as_asked(samples, recipe.data.labels)
+    recipe = without_rare(recipe, samples)
+    if is_first() or resume:
+        check_folder(folder, recipe, samples, resume=resume)
     torch.set_num_threads(threads or usable_cpus())
     lightning.seed_everything(recipe.seed, verbose=False)
     # All splits are read first, so that a bad one does not cost the hours of training before it.
     splits = ("train", "val", *(["test"] if any(s.split == "test" for s in samples) else []))
     data = {split: _prepared(recipe, samples, split) for split in splits}
-    loader = _loader(recipe, data["train"], training=True)
-    if resume and isinstance(loader.sampler, MixedSampler):
-        # Lightning starts the loader, and its workers start to draw, before it tells the sampler the epoch.
-        loader.sampler.set_epoch(checkpoint.load(_last(folder))["epoch"] + 1)
-    module = FitModule(recipe, recipe.trainer.epochs * len(loader), digest(samples))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}.", remedy="Name another --output.") from error
-    write_samples(folder / SPLITS_FILE, samples)
     history = History(folder / "log" / "metrics.csv")
     with quiet_lightning(), _own_interrupt(), warnings.catch_warnings():
         for known in (".*does not have many workers.*", ".*LeafSpec.*deprecated.*"):
             warnings.filterwarnings("ignore", known)
-        trainer = _trainer(recipe, folder, [history, *callbacks])
-        start = str(_last(folder)) if resume else None
-        trainer.fit(module, loader, _loader(recipe, data["val"], training=False), ckpt_path=start)
-    return _finish(recipe, data, folder, history, digest(samples))
+        trainer = _trainer(
+            recipe, folder, [history, Board(folder / "log", history), *callbacks], machines or Machines()
+        )
+        place = Place(trainer.global_rank, trainer.world_size)
+        loader, sampler = training_loader(recipe, data["train"], place)
+        if resume:
+            # Lightning starts the loader, and its workers start to draw, before it tells the sampler the epoch.
+            sampler.set_epoch(checkpoint.load(last_checkpoint(folder))["epoch"] + 1)
+        steps = recipe.trainer.epochs * (len(loader) // recipe.trainer.accumulate)
+        module = FitModule(recipe, steps, digest(samples))
+        if is_first():
+            _make_folder(folder)
+            write_samples(folder / SPLITS_FILE, samples)
+        start = str(last_checkpoint(folder)) if resume else None
+        trainer.fit(module, loader, validation_loader(recipe, data["val"], place), ckpt_path=start)
+    if not is_first():
+        return Run(folder, folder / MODEL, {})
+    return _finish(recipe, data, folder, history, samples)
 
 
-def _last(folder: Path) -> Path:
+def last_checkpoint(folder: Path) -> Path:
+    """Where a run folder has the checkpoint that a resume starts from.
+
+    Args:
+        folder: Run folder.
+    """
     return folder / CHECKPOINTS / LAST
 
 
-def _trainer(recipe: Recipe, folder: Path, callbacks: Sequence[Callback]) -> lightning.Trainer:
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}.", remedy="Name another --output.") from error
+
+
+def _trainer(recipe: Recipe, folder: Path, callbacks: Sequence[Callback], machines: Machines) -> lightning.Trainer:
     progress = progress_callback()
     return lightning.Trainer(
-        accelerator="auto",
-        devices=1,
+        **trainer_options(machines),
         precision=recipe.trainer.precision,
         max_epochs=recipe.trainer.epochs,
-        gradient_clip_val=recipe.optimizer.clip,
+        gradient_clip_val=recipe.optimizer.clip or None,
+        accumulate_grad_batches=recipe.trainer.accumulate,
         deterministic=True,
         default_root_dir=folder,
         logger=False,
-        callbacks=[progress, *callbacks, Keeper(folder / CHECKPOINTS)],
+        callbacks=[progress, *callbacks, Keeper(folder / CHECKPOINTS, recipe.trainer.patience)],
         plugins=[checkpoint.SafetensorsIO()],
         enable_progress_bar=isinstance(progress, ProgressBar),
         enable_model_summary=False,
@@ -155,7 +184,7 @@ def check_folder(folder: Path, recipe: Recipe, samples: Sequence[Sample] | None 
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, not a folder.", remedy="Name another --output.")
-    last = _last(folder)
+    last = last_checkpoint(folder)
     if not resume:
         if folder.exists() and any(folder.iterdir()):
             way = "--resume continues its run; or name" if last.is_file() else "Remove it, or name"
@@ -169,7 +198,9 @@ def check_folder(folder: Path, recipe: Recipe, samples: Sequence[Sample] | None 
     earlier = checkpoint.load(last).get("edgebrain", {})
     if "recipe" not in earlier:
         raise UsageError(f"{last} is no checkpoint of a training run.")
-    if parse_recipe(earlier["recipe"], str(last)) != recipe:
+    # Which labels are rare is known with the data only.
+    known = samples is not None or not recipe.data.rare_below
+    if known and parse_recipe(earlier["recipe"], str(last)) != recipe:
         raise UsageError(
             f"The run in {folder} was started with another recipe.", remedy="Use the same recipe and --set options."
         )
@@ -180,7 +211,7 @@ def check_folder(folder: Path, recipe: Recipe, samples: Sequence[Sample] | None 
 
 
 def _prepared(recipe: Recipe, samples: Sequence[Sample], split: str) -> PreparedSet:
-    side = recipe.data.canvas if split == "train" else None
+    side = canvas_side(recipe) if split == "train" else None
     prepared = prepare_samples(select(samples, split, recipe.data), recipe.data.labels, recipe.input, side)
     missing = [label for i, label in enumerate(recipe.data.labels) if i not in prepared.targets]
     if missing:
@@ -191,30 +222,11 @@ def _prepared(recipe: Recipe, samples: Sequence[Sample], split: str) -> Prepared
     return prepared
 
 
-def _loader(recipe: Recipe, prepared: PreparedSet, *, training: bool) -> DataLoader[tuple[Tensor, int]]:
-    batch = recipe.trainer.batch_size
-    if not training:
-        return DataLoader(ScanDataset(prepared, recipe.input), batch_size=4 * batch)
-    sampler = MixedSampler(prepared, recipe.data, recipe.seed)
-    if len(sampler) < batch:
-        raise TrainingError(
-            f"An epoch of {len(sampler)} training scans does not fill one batch of {batch}.",
-            remedy="Add data, or lower it with --set trainer.batch_size=N.",
-        )
-    return DataLoader(
-        ScanDataset(prepared, recipe.input, recipe),
-        batch_size=batch,
-        sampler=sampler,
-        num_workers=recipe.trainer.workers,
-        persistent_workers=False,  # a new worker each epoch sees the sampler's epoch and holds no state to resume
-        drop_last=True,
-    )
-
-
-def _finish(recipe: Recipe, data: Mapping[str, PreparedSet], folder: Path, history: History, sha256: str) -> Run:
+def _finish(
+    recipe: Recipe, data: Mapping[str, PreparedSet], folder: Path, history: History, samples: Sequence[Sample]
+) -> Run:
     tree = checkpoint.load(folder / CHECKPOINTS / BEST)
-    prefix = "average.module."
-    weights = {k.removeprefix(prefix): v for k, v in tree["state_dict"].items() if k.startswith(prefix)}
+    weights = kept_weights(tree["state_dict"])
     net = build(recipe)
     net.load_state_dict(weights)
     figures: dict[str, Any] = {
@@ -223,16 +235,14 @@ def _finish(recipe: Recipe, data: Mapping[str, PreparedSet], folder: Path, histo
         "parameters": sum(p.numel() for p in net.parameters()),
         "best_epoch": tree["epoch"],
         "training_seconds": round(history.seconds, 1),
-        "data_sha256": sha256,
+        "data_sha256": digest(samples),
         "code_version": edgebrain.__version__,
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
+        "other_labels": left_out(samples, recipe.data),
         "splits": {split: score(net, prepared, recipe) for split, prepared in data.items() if split != "train"},
     }
-    model = folder / "model.safetensors"
+    model = folder / MODEL
     save_model(model, weights, recipe, {k: v for k, v in figures.items() if k != "recipe"})
-    text = json.dumps(figures, indent=2)
-    temporary = folder / ".metrics.json"
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(folder / "metrics.json")
+    write_whole(folder / METRICS, (json.dumps(figures, indent=2) + "\n").encode())
     draw_curves(history.path, folder / "curves.png")
     return Run(folder, model, figures, tuple(reason for prepared in data.values() for reason in prepared.unreadable))

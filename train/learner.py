@@ -14,13 +14,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from edgebrain.errors import TrainingError
+
 from .config import Recipe, recipe_tree
 from .models import fresh
 from .objective import Mixture, batch_loss, mix
+from .optimizers import Schedule, end_epoch, for_lightning, make_optimizer, make_schedule
 from .teacher import load_teacher
 
 BEST = "best.ckpt"
 LAST = "last.ckpt"
+_UNKNOWN = -1
 
 Batch = tuple[Tensor, Tensor]
 
@@ -37,7 +41,11 @@ def _ema(decay: float) -> Any:
 
 
 class FitModule(lightning.LightningModule):
-    """Trains one network; the exponential moving average of its weights is what is validated and kept.
+    """Trains one network.
+
+    The exponential moving average of its weights is what is validated and kept, or the weights themselves where the
+    recipe averages nothing. Gradients of the parts of a batch (``trainer.accumulate``) add up to those of the whole;
+    batch normalisation still sees one part at a time.
 
     Args:
         recipe: Every number.
@@ -51,10 +59,15 @@ class FitModule(lightning.LightningModule):
         self.data = data
         self.steps = steps
         self.net = fresh(recipe).to(memory_format=torch.channels_last)
-        self.average = AveragedModel(self.net, avg_fn=_ema(recipe.optimizer.ema_decay), use_buffers=True)
-        self.average.requires_grad_(requires_grad=False)
+        decay = recipe.optimizer.ema_decay
+        self.average = AveragedModel(self.net, avg_fn=_ema(decay), use_buffers=True) if decay else None
+        if self.average is not None:
+            self.average.requires_grad_(requires_grad=False)
+        self.schedule: Schedule | None = None
         self.teach = load_teacher(recipe)
         classes = len(recipe.data.labels)
+        # Rows without a label (other pictures, scans with some tumour) are not counted.
+        self.train_accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=_UNKNOWN)
         self.accuracy = MulticlassAccuracy(classes, average="micro")
         self.macro_f1 = MulticlassF1Score(classes, average="macro")
 
@@ -72,7 +85,9 @@ class FitModule(lightning.LightningModule):
         """
         del batch
         if batch_idx == 0:
-            seed = np.random.SeedSequence([self.recipe.seed, self.current_epoch]).generate_state(1)[0]
+            # Processes that share the work drop other features and mix other pairs.
+            place = [self.recipe.seed, self.current_epoch, *([self.global_rank] if self.global_rank else [])]
+            seed = np.random.SeedSequence(place).generate_state(1)[0]
             lightning.seed_everything(int(seed), verbose=False)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -83,17 +98,25 @@ class FitModule(lightning.LightningModule):
         if changes.mixup and float(torch.rand(())) < changes.mixup:
             images, mixture = mix(images, targets, len(self.recipe.data.labels))
         taught = None if self.teach is None else self.teach(images)
-        loss = batch_loss(self.net(images), targets, self.recipe, taught=taught, mixture=mixture)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch[1]))
+        output = self.net(images)
+        loss = batch_loss(output, targets, self.recipe, taught=taught, mixture=mixture)
+        known = targets < len(self.recipe.data.labels)
+        self.train_accuracy.update(output.logits.detach(), torch.where(known, targets, _UNKNOWN))
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, batch_size=len(targets))
+        self.log(
+            "train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(batch[1])
+        )
         return loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Move the average."""
-        self.average.update_parameters(self.net)
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Move the average, where a whole batch and not a part of one is over."""
+        del outputs, batch
+        if self.average is not None and (batch_idx + 1) % self.recipe.trainer.accumulate == 0:
+            self.average.update_parameters(self.net)
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        """Metrics of the averaged weights."""
-        logits = self.average(batch[0]).logits
+        """Metrics of the weights that are kept."""
+        logits = (self.average or self.net)(batch[0]).logits
         self.accuracy(logits, batch[1])
         self.macro_f1(logits, batch[1])
         values: dict[str, Any] = {
@@ -101,62 +124,83 @@ class FitModule(lightning.LightningModule):
             "val/accuracy": self.accuracy,
             "val/macro_f1": self.macro_f1,
         }
-        self.log_dict(values, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch[1]))
+        self.log_dict(values, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(batch[1]))
 
     def configure_optimizers(self) -> Any:
-        """AdamW without decay on norms and biases; linear warm-up, then cosine to zero."""
-        config = self.recipe.optimizer
-        learned = [p for p in self.net.parameters() if p.requires_grad]
-        decayed = [p for p in learned if p.ndim > 1]
-        plain = [p for p in learned if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=config.lr)
-        warmup = max(1, round(self.recipe.schedule.warmup * self.steps))
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, self.steps - warmup))))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """The recipe's optimiser and schedule."""
+        optimizer = make_optimizer(self.net.parameters(), self.recipe.optimizer)
+        self.schedule = make_schedule(optimizer, self.recipe.schedule, self.steps)
+        return for_lightning(optimizer, self.schedule)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resume must agree with."""
         checkpoint["edgebrain"] = {"recipe": recipe_tree(self.recipe), "data": self.data}
 
 
+def kept_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights to keep out of a :class:`FitModule`'s: the averaged ones, or where nothing is averaged, the weights.
+
+    Args:
+        state: ``state_dict`` of the module.
+    """
+    averaged = "average.module."
+    prefix = averaged if any(k.startswith(averaged) for k in state) else "net."
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
 class Keeper(Checkpoint):
     """Writes ``best.ckpt`` and ``last.ckpt`` when an epoch is over, so that a resume starts at an epoch's first batch.
 
-    Unlike Lightning's own, it knows no absolute paths: a run folder can be moved and resumed.
+    Before that it moves the schedules that move by epoch, and it stops the training that gets no better. Unlike
+    Lightning's own, it knows no absolute paths: a run folder can be moved and resumed.
 
     Args:
         folder: Where the files go.
+        patience: Epochs without a lower validation loss after which training stops; 0 never stops.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patience: int = 0) -> None:
         self.folder = folder
+        self.patience = patience
         self.best = math.inf
         self.epoch = -1
+        self.waited = 0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """A run that had stopped early stays stopped when it is resumed."""
+        del pl_module
+        self._stop_in_time(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Keep the epoch; the earlier of equally good ones stays the best."""
-        del pl_module
         if trainer.current_epoch <= self.epoch:
             return  # Lightning ends the last finished epoch once more when a run goes on
         self.epoch = trainer.current_epoch
         # Not accuracy: on a few hundred scans its maximum over many epochs is luck. The likelihood hears every scan.
         loss = float(trainer.callback_metrics["val/loss"])
-        if loss < self.best:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The validation loss is no number after epoch {self.epoch + 1}: training went out of hand.",
+                remedy="Start again with a lower optimizer.lr, or with optimizer.clip above 0.",
+            )
+        end_epoch(cast("FitModule", pl_module).schedule, loss)
+        better = loss < self.best
+        self.waited = 0 if better else self.waited + 1
+        if better:
             self.best = loss
             trainer.save_checkpoint(self.folder / BEST)
         trainer.save_checkpoint(self.folder / LAST)
+        self._stop_in_time(trainer)
+
+    def _stop_in_time(self, trainer: lightning.Trainer) -> None:
+        if self.patience and self.waited >= self.patience:
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume needs."""
-        return {"best": self.best, "epoch": self.epoch}
+        return {"best": self.best, "epoch": self.epoch, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self.best, self.epoch = state_dict["best"], state_dict["epoch"]
+        self.waited = state_dict.get("waited", 0)  # version 0.2 did not count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import math
 import sys
@@ -14,7 +15,12 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
-FIGURES = ("train/loss", "val/loss", "val/accuracy", "val/macro_f1")
+from edgebrain.files import failing
+from edgebrain.outputs import write_whole
+
+FIGURES = ("train/loss", "val/loss", "val/accuracy", "val/macro_f1", "train/accuracy")
+RATE = "lr"
+FREE_SPACE = "Make room, then go on with --resume."
 
 
 class History(Callback):
@@ -23,7 +29,7 @@ class History(Callback):
     Lightning's own CSV logger starts an empty file when a run goes on, so the curves would lose their beginning.
 
     Args:
-        path: CSV file with the columns epoch (from 0), seconds and FIGURES.
+        path: CSV file with the columns epoch (from 0), seconds, FIGURES and the learning rate at the end of the epoch.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +45,9 @@ class History(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the rows of the epochs that are not run again."""
         del pl_module
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if trainer.is_global_zero:
+            with failing(str(self.path), FREE_SPACE):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.is_file():
             with self.path.open(encoding="utf-8", newline="") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
@@ -55,14 +63,16 @@ class History(Callback):
         if self.rows and trainer.current_epoch <= int(self.rows[-1]["epoch"]):
             return  # Lightning ends the last finished epoch once more when a run goes on
         figures = {k: repr(float(v)) for k, v in trainer.callback_metrics.items() if k in FIGURES}
+        figures[RATE] = repr(float(trainer.optimizers[0].param_groups[0]["lr"]))
         seconds = f"{time.monotonic() - self._started:.3f}"
         self.rows.append({"epoch": str(trainer.current_epoch), "seconds": seconds, **figures})
-        temporary = self.path.with_name(f".{self.path.name}")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, ("epoch", "seconds", *FIGURES), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        temporary.replace(self.path)
+        if not trainer.is_global_zero:
+            return
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, ("epoch", "seconds", *FIGURES, RATE), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_whole(self.path, text.getvalue().encode())
 
 
 class EpochLines(Callback):
@@ -76,6 +86,8 @@ class EpochLines(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch's figures."""
         del pl_module
+        if not trainer.is_global_zero:
+            return
         seconds = time.monotonic() - self._started
         left = (trainer.max_epochs or 0) - trainer.current_epoch - 1
         figures = "  ".join(f"{k} {float(v):.4f}" for k, v in sorted(trainer.callback_metrics.items()) if k in FIGURES)

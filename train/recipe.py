@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -45,8 +45,7 @@ class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         style: ``edgebrain`` changes everything below; ``flips`` mirrors alone; ``resized_crop`` is a random resized
-            crop and a horizontal mirror in training, and a resize with a centre crop in evaluation; ``none`` changes
-            nothing.
+            crop and a horizontal mirror; ``none`` changes nothing. Evaluation has the runtime's preprocessing in all.
         lesion: Probability that a scan without a tumour gets a drawn lesion, and becomes a scan with some tumour.
         mixup: Probability that a batch is mixed pairwise (Zhang et al., "mixup", ICLR 2018); until it calms down.
         calm_from: Share of the epochs after which intensity and quality change less often, so that training ends close
@@ -226,6 +225,7 @@ class Recipe(Section, frozen=True, forbid_unknown_fields=True):
         schedule: Learning rate over time.
         distill: The teacher, where there is one.
         trainer: Duration and precision.
+        search: What ``edgebrain tune`` may change, by key; see space.py.
     """
 
     name: str
@@ -245,3 +245,4 @@ class Recipe(Section, frozen=True, forbid_unknown_fields=True):
     schedule: ScheduleConfig = ScheduleConfig()
     distill: DistillConfig = DistillConfig()
     trainer: TrainerConfig = TrainerConfig()
+    search: dict[str, Any] = msgspec.field(default_factory=dict)

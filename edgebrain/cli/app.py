@@ -11,7 +11,9 @@ import typer
 
 import edgebrain
 from edgebrain.cli.benchmark import benchmark
+from edgebrain.cli.cache import cache
 from edgebrain.cli.classify import classify
+from edgebrain.cli.compare import compare
 from edgebrain.cli.evaluate import evaluate
 from edgebrain.cli.exits import guarded
 from edgebrain.cli.inspect import doctor, models
@@ -53,8 +55,10 @@ def options(
 app.command()(classify)
 app.command()(evaluate)
 app.command()(benchmark)
+app.command()(compare)
 app.add_typer(models, name="models")
 app.command()(doctor)
+app.add_typer(cache, name="cache")
 app.command()(phantom)
 _FOLDER = Path(edgebrain.__file__).parent
 for _half in ("train", "export"):

@@ -67,7 +67,7 @@ def run_benchmark_command(request: BenchmarkRequest) -> int:
         from edgebrain.report.benchmark import benchmark_files
         from edgebrain.report.write import write_files
 
-        write_files(request.report, benchmark_files(record))
+        write_files(request.report, benchmark_files(record).items())
     _print(record)
     problems = missed(record, Limits(request.min_scans_per_hour, request.max_p95_ms))
     for problem in problems:

@@ -13,11 +13,13 @@ from rich.text import Text
 from edgebrain import bundle as bundles
 from edgebrain.device import Request
 from edgebrain.doctor import Diagnosis, Trial, diagnose
+from edgebrain.engines import ENGINES, unreadable_because
 from edgebrain.errors import EXIT_INVALID, EXIT_OK, printable
 from edgebrain.types import Precision
 
 if TYPE_CHECKING:
     from edgebrain.cli.requests import ModelRequest
+    from edgebrain.facts import Facts
 
 
 _MIN_WIDTH = 60
@@ -26,14 +28,24 @@ _MIN_WIDTH = 60
 
 def print_models() -> int:
     """List the built-in models."""
-    table = Table("model", "version", "labels", "input", "files", box=None, pad_edge=False)
+    table = Table("model", "version", "labels", "input", "files", "engines", box=None, pad_edge=False)
     for name in bundles.built_in_models():
         manifest = bundles.open_bundle(name).manifest
         files = ", ".join(f"{a.precision.value} {a.bytes / 1e6:.1f} MB" for a in manifest.artifacts)
         size = f"{manifest.input.width}x{manifest.input.height}"
-        table.add_row(*_plain(manifest.id, manifest.version, ", ".join(manifest.labels), size, files))
+        row = (manifest.id, manifest.version, ", ".join(manifest.labels), size, files, _engines_of(manifest))
+        table.add_row(*_plain(*row))
     _console().print(table)
     return EXIT_OK
+
+
+def _engines_of(manifest: bundles.Manifest) -> str:
+    """Engines that can run a file of the model, each with its precisions: ``onnxruntime fp32 int8, openvino ...``."""
+    cells = []
+    for name, record in ENGINES.items():
+        usable = [a.precision.value for a in manifest.artifacts if unreadable_because(record, a) is None]
+        cells += [" ".join((name, *dict.fromkeys(usable)))] if usable else []
+    return ", ".join(cells)
 
 
 def print_manifest(model: str) -> int:
@@ -88,6 +100,8 @@ def _print_diagnosis(diagnosis: Diagnosis) -> None:
         ("machine", " ".join(filter(None, (facts.board, facts.cpu, facts.machine)))),
         ("CPUs", f"{facts.cpus} usable by this process"),
         ("INT8", ", ".join(sorted(facts.int8_flags)) or "no VNNI or dot-product instructions"),
+        ("vectors", ", ".join(filter(None, (facts.vectors, *sorted(facts.fp16_flags)))) or "unknown"),
+        *_accelerators(facts),
         ("memory", f"{facts.memory_bytes / 2**30:.1f} GiB" if facts.memory_bytes else "unknown"),
         ("software", f"Python {diagnosis.python}, {libraries}"),
         *(("engine", f"{name}: {state}") for name, state in diagnosis.engines.items()),
@@ -96,7 +110,9 @@ def _print_diagnosis(diagnosis: Diagnosis) -> None:
     ]
     for row in rows:
         machine.add_row(*_plain(*row))
-    files = Table("file", "provider", "self-test", "largest difference of a probability", box=None, pad_edge=False)
+    files = Table(
+        "file", "engine", "provider", "self-test", "largest difference of a probability", box=None, pad_edge=False
+    )
     for trial in diagnosis.trials:
         files.add_row(*_plain(*_trial_row(trial)))
     console = _console()
@@ -105,6 +121,13 @@ def _print_diagnosis(diagnosis: Diagnosis) -> None:
     console.print(files)
     if diagnosis.advice is not None:
         console.print(Text(printable(diagnosis.advice), style="bold red"))
+
+
+def _accelerators(facts: Facts) -> list[tuple[str, str]]:
+    board = facts.accelerators
+    rows = [("GPU", board.gpu or "no NVIDIA GPU"), ("DLA", "on this board" if board.dla else "")]
+    rows += [("Jetson Linux", board.l4t), ("TensorRT", facts.tensorrt)]
+    return [(name, value) for name, value in rows if value]
 
 
 def _console() -> Console:
@@ -118,10 +141,10 @@ def _plain(*cells: str) -> tuple[Text, ...]:
     return tuple(Text(printable(cell)) for cell in cells)
 
 
-def _trial_row(trial: Trial) -> tuple[str, str, str, str]:
+def _trial_row(trial: Trial) -> tuple[str, str, str, str, str]:
     name = f"{trial.file}{' (chosen)' if trial.chosen else ''}"
     provider = trial.engine.provider if trial.engine else "-"
     if trial.test is None:
-        return name, provider, f"not tested: {trial.problem}", "-"
+        return name, trial.name, provider, f"not tested: {trial.problem}", "-"
     verdict = "passed" if trial.test.passed else "FAILED"
-    return name, provider, verdict, f"{trial.test.worst:.2g} ({trial.test.tolerance:g} allowed)"
+    return name, trial.name, provider, verdict, f"{trial.test.worst:.2g} ({trial.test.tolerance:g} allowed)"

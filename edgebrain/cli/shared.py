@@ -14,8 +14,10 @@ __all__ = ["BatchSize", "Device", "EngineName", "Model", "ModelRequest", "Precis
 
 Model = Annotated[str, typer.Option("--model", "-m", metavar="NAME|DIR", help="Built-in model, or a bundle's folder.")]
 EngineName = Annotated[str | None, typer.Option("--engine", help="Engine; the best one here if not given.")]
-PrecisionName = Annotated[str | None, typer.Option("--precision", help="fp32 or int8; the best one here if not given.")]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, or what the engine has.")]
+PrecisionName = Annotated[
+    str | None, typer.Option("--precision", help="fp32, fp16 or int8; the best one here if not given.")
+]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, tensorrt, gpu or dla, as the engine has it.")]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, max=MAX_THREADS, help="CPU threads; all that this process may use if not given."),

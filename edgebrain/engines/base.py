@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgebrain.bundle import Artifact, Bundle
-from edgebrain.types import Float32, Image8
+from edgebrain.types import Float32, Image8, Precision
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,15 @@ class EngineOptions:
         threads: CPU threads for one inference.
         device: ``cpu``, ``cuda`` ...
         spin: Let idle threads wait actively. Faster for one scan at a time, wasteful when decoding shares the cores.
+        streams: Inferences that callers will run at a time.
+        precision: Arithmetic, where it is to be another than the file's.
     """
 
     threads: int = 1
     device: str = "cpu"
     spin: bool = False
+    streams: int = 1
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class EngineInfo:
     Attributes:
         name: Name in the registry.
         provider: Execution provider, read back from the session.
-        precision: Precision of the file.
+        precision: Precision of the file, or of the arithmetic where that was asked for.
         threads: CPU threads.
         version: Version of the engine's library.
     """

@@ -8,10 +8,11 @@ import numpy as np
 
 from edgebrain.bundle import Artifact, Bundle
 from edgebrain.engines.base import EngineInfo, EngineOptions
+from edgebrain.engines.outputs import check_graph, closed, roles_of
 from edgebrain.errors import EngineFailed, EngineUnavailable
 from edgebrain.types import Float32, Image8
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider"}
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 _FATAL = 4
 """ONNX Runtime's log level: what it prints below this would only repeat the exceptions we translate."""
 
@@ -26,15 +27,9 @@ class OrtEngine:
             raise EngineUnavailable(
                 f"ONNX Runtime cannot be loaded: {error}.", remedy="Install it again: pip install onnxruntime"
             ) from error
-        provider = _PROVIDERS.get(options.device)
-        if provider is None or provider not in onnxruntime.get_available_providers():
-            raise EngineUnavailable(
-                f"ONNX Runtime here cannot run on {options.device!r}.", remedy=f"Use one of: {', '.join(_PROVIDERS)}."
-            )
-        graph = bundle.manifest.graph
-        self._input = graph.input
-        roles = {"logits": graph.logits, "embedding": graph.embedding, "cam": graph.cam, "outlier": graph.outlier}
-        self._roles = {role: name for role, name in roles.items() if name is not None}
+        provider = _provider(onnxruntime, options)
+        self._input = bundle.manifest.graph.input
+        self._roles = roles_of(bundle.manifest.graph)
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 bundle.read(artifact), _session_options(onnxruntime, options), providers=[provider]
@@ -44,9 +39,15 @@ class OrtEngine:
                 raise EngineFailed(f"ONNX Runtime refuses {artifact.file}: {error}") from error
             raise
         self._check_graph(bundle, artifact)
+        found = str(self._session.get_providers()[0])
+        if found != provider:  # it falls back to the CPU, and says so in a log only
+            raise EngineUnavailable(
+                f"ONNX Runtime was asked for {provider} and took {found}.",
+                remedy="Check the driver and the CUDA libraries, or use --device cpu.",
+            )
         self.info = EngineInfo(
             name="onnxruntime",
-            provider=str(self._session.get_providers()[0]),
+            provider=found,
             precision=artifact.precision.value,
             threads=options.threads,
             version=str(onnxruntime.__version__),
@@ -54,23 +55,19 @@ class OrtEngine:
 
     def _check_graph(self, bundle: Bundle, artifact: Artifact) -> None:
         spec = bundle.manifest.input
-        inputs = {node.name: node for node in self._session.get_inputs()}
-        outputs = {node.name for node in self._session.get_outputs()}
-        node = inputs.get(self._input)
-        expected = [1, spec.height, spec.width]
-        fits = node is not None and node.type == "tensor(uint8)" and list(node.shape[1:]) == expected
-        if not fits or len(inputs) != 1 or isinstance(inputs[self._input].shape[0], int):
-            raise EngineFailed(
-                f"{artifact.file} does not take one uint8 input {self._input!r} [N, 1, {spec.height}, {spec.width}]."
-            )
-        missing = sorted(set(self._roles.values()) - outputs)
-        if missing:
-            raise EngineFailed(f"{artifact.file} has no output {', '.join(missing)}.")
+        inputs = self._session.get_inputs()
+        fits = (
+            len(inputs) == 1
+            and (inputs[0].name, inputs[0].type) == (self._input, "tensor(uint8)")
+            and list(inputs[0].shape[1:]) == [1, spec.height, spec.width]
+            and not isinstance(inputs[0].shape[0], int)
+        )
+        check_graph(bundle.manifest, artifact, {node.name for node in self._session.get_outputs()}, fits=fits)
 
     def run(self, images: Image8) -> dict[str, Float32]:
         """Run the graph; see :class:`~edgebrain.engines.base.Engine`."""
         if self._session is None:
-            raise EngineFailed("The engine was closed; it cannot run any more.", remedy="Load the model again.")
+            raise closed()
         try:
             values = self._session.run(list(self._roles.values()), {self._input: images})
         except Exception as error:
@@ -82,6 +79,20 @@ class OrtEngine:
     def close(self) -> None:
         """Give memory back."""
         self._session = None
+
+
+def _provider(onnxruntime: Any, options: EngineOptions) -> str:
+    device = options.device
+    available = onnxruntime.get_available_providers()
+    provider = _PROVIDERS.get(device)
+    if provider is None or provider not in available:
+        usable = [name for name, known in _PROVIDERS.items() if known in available]
+        gpu = provider is not None  # a device that ONNX Runtime knows, but not this build of it
+        way_out = "; pip install onnxruntime-gpu in the place of onnxruntime brings CUDA" if gpu else ""
+        raise EngineUnavailable(
+            f"ONNX Runtime here cannot run on {device!r}.", remedy=f"Use one of: {', '.join(usable)}{way_out}."
+        )
+    return provider
 
 
 def _session_options(onnxruntime: Any, options: EngineOptions) -> Any:

@@ -174,8 +174,9 @@ def measure(case: Case, *, resamples: int, seed: int) -> dict[str, Estimate]:
         seed: Seed of the bootstrap.
 
     Returns:
-        ``accuracy``, ``accuracy_assessed``, ``coverage``, ``macro_f1``, ``balanced_accuracy``, ``auroc``, ``ece``,
-        ``ece_equal_width``, ``brier``, ``nll``; per label index k ``precision/k``, ``recall/k``, ``specificity/k``,
+        ``accuracy``, ``accuracy_assessed``, ``coverage``, ``macro_f1``, ``balanced_accuracy``, ``macro_f2``,
+        ``macro_precision``, ``macro_specificity``, ``auroc``, ``ece``, ``ece_equal_width``,
+        ``brier``, ``nll``; per label index k ``precision/k``, ``recall/k``, ``specificity/k``,
         ``f1/k``, ``f2/k``, ``auroc/k``, and ``<triage>/k``; ``<triage>/all``; with a negative label also
         ``tumor/sensitivity``, ``tumor/specificity``, ``tumor/auroc`` and ``<triage>/tumor``.
     """
@@ -230,6 +231,9 @@ def _statistic(case: Case, shares: dict[str, tuple[Flags, Flags]]) -> tuple[list
         single = [
             macro_f1(confusion),
             balanced_accuracy(confusion),
+            mean_defined(rates.f2),
+            mean_defined(rates.precision),
+            mean_defined(rates.specificity),
             mean_defined(areas),
             weighted_calibration_error(confidence, case.correct, mass, weights),
             weighted_calibration_error(confidence, case.correct, width, weights),
@@ -241,5 +245,6 @@ def _statistic(case: Case, shares: dict[str, tuple[Flags, Flags]]) -> tuple[list
         return np.concatenate((proportions, rates.f1, rates.f2, areas, scores, np.stack(single, axis=1)), axis=1)
 
     names = [*shares, *(f"{name}/{k}" for name in ("f1", "f2", "auroc") for k in range(classes)), "brier", "nll"]
-    names += ["macro_f1", "balanced_accuracy", "auroc", "ece", "ece_equal_width"]
+    names += ["macro_f1", "balanced_accuracy", "macro_f2", "macro_precision", "macro_specificity"]
+    names += ["auroc", "ece", "ece_equal_width"]
     return names + ["tumor/auroc"] * (case.negative is not None), statistic

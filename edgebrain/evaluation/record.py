@@ -6,12 +6,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgebrain.intervals import Estimate
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from edgebrain.intervals import Estimate
-
 EVALUATION_SCHEMA = 2
+_NONE = Estimate(None)
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,9 @@ class Evaluation:
         resamples: Number of bootstrap resamples.
         seed: Seed of the bootstrap.
         outliers: Pictures that are no brain MRI; None where there are none and the model has no outlier score.
+        macro_f2: Mean F2 over the labels that occur or are predicted.
+        macro_precision: Mean precision over the labels that are predicted.
+        macro_specificity: Mean specificity of the labels, each against the rest.
         schema: Version of this record.
     """
 
@@ -223,6 +227,9 @@ class Evaluation:
     resamples: int
     seed: int
     outliers: OutlierFigures | None = None
+    macro_f2: Estimate = _NONE
+    macro_precision: Estimate = _NONE
+    macro_specificity: Estimate = _NONE
     schema: int = EVALUATION_SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

@@ -61,7 +61,30 @@ def page(evaluation: Evaluation, plots: Sequence[Plot], *, title: str, command: 
         HTML, free of lone surrogates.
     """
     first, *others = [_section(grid) for grid in (*grids(evaluation), *more)]
-    notes = "".join(f"<li>{_safe(note)}</li>" for note in evaluation.notes)
+    body = f"{first}\n{_gallery(plots)}{''.join(others)}"
+    return _document(title, subject(evaluation), evaluation.notes, body, command=command, numbers="evaluation.json")
+
+
+def comparison_page(
+    tables: Sequence[Grid], plots: Sequence[Plot], notes: Sequence[str], *, title: str, command: str, numbers: str
+) -> str:
+    """The page of a comparison of models.
+
+    Args:
+        tables: What to show, in order.
+        plots: They are embedded, after the first table.
+        notes: What a reader must know.
+        title: Title of the page.
+        command: The command line that gives the same page again.
+        numbers: Name of the file beside it that holds the same numbers.
+    """
+    first, *others = [_section(grid) for grid in tables]
+    body = f"{first}\n{_gallery(plots)}{''.join(others)}"
+    return _document(title, "", notes, body, command=command, numbers=numbers)
+
+
+def _document(title: str, about: str, notes: Sequence[str], body: str, *, command: str, numbers: str) -> str:
+    listed = "".join(f"<li>{_safe(note)}</li>" for note in notes)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -73,13 +96,12 @@ def page(evaluation: Evaluation, plots: Sequence[Plot], *, title: str, command: 
 </head>
 <body>
 <h1>{_safe(title)}</h1>
-<p class="subject">{_safe(subject(evaluation))}</p>
+<p class="subject">{_safe(about)}</p>
 <p class="warning">{_safe(DISCLAIMER)}</p>
-{f'<ul class="notes">{notes}</ul>' if notes else ""}
-{first}
-{_gallery(plots)}{"".join(others)}<h2>How to get this report again</h2>
+{f'<ul class="notes">{listed}</ul>' if listed else ""}
+{body}<h2>How to get this report again</h2>
 <pre><code>{_safe(command)}</code></pre>
-<p class="caption">The same numbers, and more of them, are in evaluation.json next to this page.</p>
+<p class="caption">The same numbers, and more of them, are in {_safe(numbers)} next to this page.</p>
 </body>
 </html>
 """

@@ -134,6 +134,9 @@ def headline(evaluation: Evaluation) -> Grid:
     scores += [
         ("Mean AUROC", evaluation.auroc, "Mean over the labels, each against the rest."),
         ("Macro F1", evaluation.macro_f1, "Mean over the labels of the F1 score."),
+        ("Macro F2", evaluation.macro_f2, "The same with a missed scan weighing four times a false alarm."),
+        ("Macro precision", evaluation.macro_precision, "Mean over the labels of the precision."),
+        ("Macro specificity", evaluation.macro_specificity, "Mean over the labels of the specificity."),
         ("ECE (equal mass)", calibration.ece, "How far probabilities are from observed shares; lower is better."),
         ("ECE (equal width)", calibration.ece_equal_width, "The same with bins of equal width."),
         ("Brier score", calibration.brier, "Squared error of the probabilities, 0 to 2; lower is better."),

@@ -11,7 +11,7 @@ from edgebrain.errors import UsageError, printable
 from edgebrain.report.tables import DISCLAIMER, grids, subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from rich.console import Console, RenderableType
@@ -159,24 +159,16 @@ def write_report(
     files |= dict(more.files if more else ())
     grids_after = more.grids if more else ()
     files[PAGE] = page(evaluation, plots, title=title, command=command, more=grids_after).encode()
-    _write(folder, files.items())
+    write_files(folder, files.items())
     return folder / PAGE
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_files(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
     """Write files into a folder, each whole or not at all.
-
-    Args:
-        folder: Where to; made if missing. Files of the same names are replaced.
-        files: Contents by name.
 
     Raises:
         UsageError: The folder cannot be written to.
     """
-    _write(folder, files.items())
-
-
-def _write(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
     with _partial(folder) as partial:
         for name, content in files:
             partial.write_bytes(content)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgebrain.bundle import Bundle, GraphSpec, open_bundle
+from edgebrain.bundle import Artifact, Bundle, GraphSpec, open_bundle
 from edgebrain.engines import ENGINES, Engine, EngineOptions, open_engine, record_of, unavailable_because
 from edgebrain.engines.base import EngineFactory
 from edgebrain.engines.ort import OrtEngine
+from edgebrain.engines.ov import OvEngine
+from edgebrain.engines.trt import TrtEngine
 from edgebrain.errors import EngineFailed, EngineUnavailable, HashMismatch, UsageError
 from edgebrain.types import Image8
 
@@ -19,7 +22,7 @@ BuildGraph = Callable[..., bytes]
 WriteBundle = Callable[..., Path]
 RNG = np.random.default_rng(3)
 IMAGES: Image8 = RNG.integers(0, 256, (3, 1, 32, 32), dtype=np.uint8)
-PROVIDERS = {"onnxruntime": "CPUExecutionProvider", "fake": "FakeProvider"}
+PROVIDERS = {"onnxruntime": "CPUExecutionProvider", "fake": "FakeProvider", "openvino": "CPU f32", "tensorrt": "Orin"}
 
 
 @pytest.fixture
@@ -27,9 +30,24 @@ def bundle(tiny_bundle: Path) -> Bundle:
     return open_bundle(tiny_bundle)
 
 
-@pytest.fixture(params=["onnxruntime", "fake"])
+@pytest.fixture(params=["onnxruntime", "openvino", "tensorrt", "fake"])
 def factory(request: pytest.FixtureRequest, fake_engine: EngineFactory) -> EngineFactory:
-    return OrtEngine if request.param == "onnxruntime" else fake_engine
+    """Makes engines on their own device; TensorRT is a fake one with ONNX Runtime in it."""
+    if request.param == "fake":
+        return fake_engine
+    if request.param == "onnxruntime":
+        return OrtEngine
+    if request.param == "openvino":
+        if unavailable_because(ENGINES["openvino"]) is not None:
+            pytest.skip("the extra 'openvino' is not installed")
+        return OvEngine
+    request.getfixturevalue("script")
+    return on_the_gpu
+
+
+def on_the_gpu(bundle: Bundle, artifact: Artifact, options: EngineOptions) -> Engine:
+    device = "cuda" if options.device == "cpu" else options.device
+    return TrtEngine(bundle, artifact, replace(options, device=device))
 
 
 @pytest.fixture
@@ -115,7 +133,7 @@ def test_images_that_do_not_fit_the_graph(engine: Engine, images: Image8) -> Non
     assert engine.run(IMAGES)["logits"].shape == (3, 4)
 
 
-@pytest.mark.parametrize("name", ["cuda", "npu", ""])
+@pytest.mark.parametrize("name", ["tpu", "npu", ""])
 def test_a_device_that_is_not_there(factory: EngineFactory, bundle: Bundle, name: str) -> None:
     with pytest.raises(EngineUnavailable, match=f"cannot run on '{name}'") as caught:
         factory(bundle, bundle.manifest.artifacts[0], EngineOptions(device=name))
@@ -158,8 +176,28 @@ def test_the_registry_opens_it(tiny_bundle: Path) -> None:
     engine = opened(tiny_bundle)
     assert isinstance(engine, OrtEngine)
     assert engine.info.name == "onnxruntime"
-    assert set(ENGINES) == {"onnxruntime"}
+    assert set(ENGINES) == {"onnxruntime", "openvino", "tensorrt"}
     assert unavailable_because(record_of("onnxruntime")) is None
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_gpu_that_this_onnxruntime_does_not_have_is_refused(bundle: Bundle, device: str) -> None:
+    import onnxruntime
+
+    provider = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}[device]
+    if provider in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime was built for a GPU")
+    with pytest.raises(EngineUnavailable, match=f"cannot run on '{device}'") as caught:
+        OrtEngine(bundle, bundle.manifest.artifacts[0], EngineOptions(device=device))
+    assert "onnxruntime-gpu" in str(caught.value)
+
+
+def test_a_provider_that_onnxruntime_replaces_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(EngineUnavailable, match="asked for CUDAExecutionProvider and took CPUExecutionProvider"):
+        OrtEngine(bundle, bundle.manifest.artifacts[0], EngineOptions(device="cuda"))
 
 
 def test_an_engine_that_is_not_registered() -> None:

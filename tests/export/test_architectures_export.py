@@ -89,9 +89,8 @@ def test_the_graph_computes_what_the_network_computes(case: Case) -> None:
     if case.cam is not None:
         shapes["cam"] = (5, labels, *case.cam)
     assert {name: value.shape for name, value in found.items()} == shapes
-    assert (
-        np.ptp(found["logits"], axis=0).min() > 0
-    )  # different scans, different answers: the comparison says something
+    # Different scans get different answers, or the comparison would say nothing.
+    assert np.ptp(found["logits"], axis=0).max() > 0
     with torch.no_grad():
         net.head.bias += 1
     with pytest.raises(ExportError, match="differs from the network"):

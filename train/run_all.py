@@ -1,0 +1,178 @@
+"""``edgebrain train all``: every recipe on the same data, one after the other, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, EdgebrainError, UsageError, printable
+from edgebrain.labelled import Sample, read_labelled, write_samples
+
+from .commands import TrainRequest, audited, require_training
+from .config import SPLITS_FILE, Recipe, load_recipe, recipe_names, recipe_tree
+from .processes import Machines
+from .splits import by_group, one_vocabulary
+from .tasks import as_asked, check_classes, is_binary
+
+LEFTOVERS = frozenset({SPLITS_FILE, "log", "checkpoints"})
+"""What a run leaves that was stopped before its first epoch was over."""
+_BINARY_SPLITS = "splits-binary.csv"
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a recipe.
+
+    Attributes:
+        name: Of the recipe.
+        state: ``trained``, ``resumed``, ``finished before`` or ``failed``.
+        metrics: The run's figures; empty where it failed.
+        why: One line for people where it failed.
+    """
+
+    name: str
+    state: str
+    metrics: dict[str, Any]
+    why: str = ""
+
+
+def run_all(request: TrainRequest, only: str = "") -> int:
+    """Train every recipe and print a table of what became of each.
+
+    Finished runs are left alone, half-finished ones go on. Recipes with the same kind of question share their splits,
+    which are written beside the runs, so that their figures can be compared.
+
+    Args:
+        request: ``output`` is the folder of the run folders; the recipe's name is not looked at.
+        only: Names of recipes with commas between them; empty for all there are.
+
+    Returns:
+        The exit code: 1 if any recipe failed.
+
+    Raises:
+        EdgebrainError: Recipes, data or output cannot be used for any recipe.
+    """
+    names = [name.strip() for name in only.split(",") if name.strip()] or recipe_names()
+    recipes = [load_recipe(name, list(request.overrides)) for name in names]  # all bad values before any work
+    _check(request)
+    require_training()
+    folder = request.output or Path("runs")
+    data = _Data(request, folder, [label for recipe in recipes for label in recipe.data.labels])
+    outcomes = []
+    for number, recipe in enumerate(recipes, 1):
+        sys.stderr.write(f"{recipe.name} ({number} of {len(recipes)})\n")
+        outcomes.append(_tried(recipe, data, folder / recipe.name, request))
+        gc.collect()  # networks of hundreds of megabytes
+    _print_outcomes(outcomes)
+    return EXIT_SOME_FAILED if any(one.state == "failed" for one in outcomes) else EXIT_OK
+
+
+def _check(request: TrainRequest) -> None:
+    if bool(request.data) == bool(request.splits):
+        raise UsageError(
+            "'train all' needs data.", remedy="Give either --data DIR, or splits made by 'edgebrain audit --splits'."
+        )
+    machines = request.machines or Machines()
+    if max(machines.devices, machines.nodes, int(os.environ.get("WORLD_SIZE") or 1)) > 1:
+        raise UsageError("'train all' runs in one process.", remedy="Train each recipe with its own command.")
+
+
+class _Data:
+    """The data, audited and split once for all recipes that tell kinds apart, and once for those that do not."""
+
+    def __init__(self, request: TrainRequest, folder: Path, labels: Sequence[str]) -> None:
+        self.request = request
+        self.folder = folder
+        self.labels = tuple(dict.fromkeys(labels))
+        self.known: dict[bool, list[Sample]] = {}
+
+    def of(self, recipe: Recipe) -> list[Sample]:
+        """The samples that a recipe learns from, each with its split."""
+        binary = is_binary(recipe.data.labels)
+        if binary not in self.known:
+            self.known[binary] = self._made(recipe, self.folder / (_BINARY_SPLITS if binary else SPLITS_FILE))
+        samples = as_asked(self.known[binary], recipe.data.labels)
+        check_classes(samples, recipe.data.labels)
+        return samples
+
+    def _made(self, recipe: Recipe, splits: Path) -> list[Sample]:
+        if self.request.splits:
+            lists = [read_labelled(path, labels=self.labels, patients_apart=True) for path in self.request.splits]
+            return one_vocabulary(as_asked([s for samples in lists for s in samples], recipe.data.labels))
+        if splits.is_file():
+            sys.stderr.write(f"splits: those of {printable(str(splits))}\n")
+            return read_labelled(splits, labels=self.labels)
+        samples = by_group(audited(self.request.data, recipe.data.labels, known=self.labels), seed=_SPLIT_SEED)
+        splits.parent.mkdir(parents=True, exist_ok=True)
+        write_samples(splits, samples)
+        return samples
+
+
+def _tried(recipe: Recipe, data: _Data, folder: Path, request: TrainRequest) -> Outcome:
+    from .fit import METRICS, fit, last_checkpoint
+
+    try:
+        if (folder / METRICS).is_file():
+            return Outcome(recipe.name, "finished before", _finished(recipe, folder / METRICS))
+        resume = last_checkpoint(folder).is_file()
+        if not resume and folder.is_dir() and {item.name for item in folder.iterdir()} <= LEFTOVERS:
+            shutil.rmtree(folder)
+        run = fit(recipe, data.of(recipe), folder, resume=resume, threads=request.threads)
+    except EdgebrainError as error:
+        why = str(error)
+    except Exception as error:  # noqa: BLE001 - whatever breaks one recipe, the others are to be trained
+        traceback.print_exc()
+        why = printable(f"{type(error).__name__}: {error}".splitlines()[0])
+    else:
+        return Outcome(recipe.name, "resumed" if resume else "trained", run.metrics)
+    sys.stderr.write(f"edgebrain: {recipe.name}: {why}\n")
+    return Outcome(recipe.name, "failed", {}, why)
+
+
+def _finished(recipe: Recipe, path: Path) -> dict[str, Any]:
+    try:
+        figures: dict[str, Any] = json.loads(path.read_bytes())
+        trained = dict(figures["recipe"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is damaged.", remedy="Remove its folder, and the recipe is trained anew.") from error
+    wanted = recipe_tree(recipe)
+    if recipe.data.rare_below:  # which labels are rare, the data says
+        wanted["data"] = {**wanted["data"], "labels": trained["data"]["labels"]}
+    if trained != wanted:
+        raise UsageError(
+            f"The run in {path.parent} was made with other values of the recipe.",
+            remedy="Use the same --set options, or name another --output.",
+        )
+    return figures
+
+
+def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("recipe", "", "parameters", "minutes", "val", "test", "test macro-F1", box=None, pad_edge=False)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for one in outcomes:
+        if not one.metrics:
+            table.add_row(one.name, one.state)
+            continue
+        splits = one.metrics["splits"]
+        figures = [(splits.get("val"), "accuracy"), (splits.get("test"), "accuracy"), (splits.get("test"), "macro_f1")]
+        cells = ["" if split is None else f"{split[key]:.4f}" for split, key in figures]
+        minutes = f"{one.metrics['training_seconds'] / 60:.1f}"
+        table.add_row(one.name, one.state, f"{one.metrics['parameters']:,}", minutes, *cells)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(table)
+    for one in outcomes:
+        if one.why:
+            console.print(f"{one.name}: {one.why}")

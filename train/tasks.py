@@ -1,0 +1,126 @@
+"""What a recipe asks of data that was labelled for another question.
+
+Two labels that are ``no_tumor`` and ``tumor`` make every kind of tumour a tumour. Any other labels leave the rest out:
+glioma against meningioma can be learnt from a set of four classes. Rare labels go, and no patient counts for too much.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+
+from edgebrain.errors import TrainingError
+from edgebrain.labelled import ANY_TUMOR, CLASS_ALIASES, NO_TUMOR, NOT_BRAIN_MRI, Sample
+
+from .config import DataConfig, Recipe
+
+TUMORS = frozenset(CLASS_ALIASES.values()) - {NO_TUMOR, NOT_BRAIN_MRI}
+"""Labels that all say tumour."""
+_FEWEST_LABELS = 2
+
+
+def is_binary(labels: Collection[str]) -> bool:
+    """Say whether the labels ask for tumour or none, whatever its kind."""
+    return set(labels) == {NO_TUMOR, ANY_TUMOR}
+
+
+def as_asked(samples: Sequence[Sample], labels: Collection[str]) -> list[Sample]:
+    """Give samples the labels that a recipe asks for; twice is the same as once.
+
+    Args:
+        samples: Labelled by kind, or already as asked.
+        labels: Of the recipe.
+
+    Returns:
+        All samples in their order; for a binary recipe every kind of tumour is ``tumor``.
+    """
+    if not is_binary(labels):
+        return list(samples)
+    return [replace(s, label=ANY_TUMOR) if s.label in TUMORS else s for s in samples]
+
+
+def left_out(samples: Sequence[Sample], config: DataConfig) -> dict[str, int]:
+    """Count the samples that a recipe has no use for, by label.
+
+    Args:
+        samples: As :func:`as_asked` gives them.
+        config: Labels, and whether other pictures and scans with some tumour are wanted.
+    """
+    wanted = {
+        *config.labels,
+        *([NOT_BRAIN_MRI] if config.outliers else []),
+        *([ANY_TUMOR] if config.some_tumor else []),
+    }
+    return dict(sorted(Counter(s.label for s in samples if s.label not in wanted).items()))
+
+
+def without_rare(recipe: Recipe, samples: Sequence[Sample]) -> Recipe:
+    """Drop the labels that have fewer samples than ``data.rare_below``; the order of the others stays.
+
+    Args:
+        recipe: As it was read.
+        samples: All splits; copies do not count.
+
+    Returns:
+        The recipe to train; the same where nothing is rare.
+
+    Raises:
+        TrainingError: Fewer than two labels are left.
+    """
+    if not recipe.data.rare_below:
+        return recipe
+    counts = Counter(s.label for s in samples if not s.copy_of)
+    kept = tuple(label for label in recipe.data.labels if counts[label] >= recipe.data.rare_below)
+    if len(kept) < _FEWEST_LABELS:
+        found = ", ".join(f"{label} {counts[label]}" for label in recipe.data.labels)
+        raise TrainingError(
+            f"Fewer than two labels have {recipe.data.rare_below} scans: {found}.", remedy="Lower data.rare_below."
+        )
+    return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, labels=kept))
+
+
+def capped(samples: Sequence[Sample], most: int) -> list[Sample]:
+    """Take at most so many samples of one patient or group, evenly spaced, as neighbouring slices tell the least news.
+
+    Args:
+        samples: In the order of the slices; those without a group are all kept.
+        most: 0 takes all.
+
+    Returns:
+        What is kept, in its order.
+    """
+    if not most:
+        return list(samples)
+    members: defaultdict[str, list[int]] = defaultdict(list)
+    for i, sample in enumerate(samples):
+        if sample.group:
+            members[sample.group].append(i)
+    kept = {i for i, sample in enumerate(samples) if not sample.group}
+    for rows in members.values():
+        places = np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)
+        kept.update(rows[place] for place in places)
+    return [sample for i, sample in enumerate(samples) if i in kept]
+
+
+def check_classes(samples: Sequence[Sample], labels: Sequence[str]) -> None:
+    """Refuse data that lacks a class, before any long work.
+
+    Args:
+        samples: As :func:`as_asked` gives them.
+        labels: Of the recipe.
+
+    Raises:
+        TrainingError: A label has no scan.
+    """
+    counts = Counter(s.label for s in samples)
+    missing = [label for label in labels if not counts[label]]
+    if missing:
+        found = ", ".join(f"{label} {n}" for label, n in sorted(counts.items()))
+        raise TrainingError(
+            f"The data has no scan of: {', '.join(missing)}. It has: {found}.",
+            remedy="Give a data folder that holds every class, or a recipe of those it holds, with data.labels.",
+        )
