@@ -53,7 +53,8 @@ class Setup(_Part, frozen=True):
     @property
     def key(self) -> str:
         """What makes a case the same as one of another record."""
-        return f"{self.engine} {self.precision} on {self.device}, {self.threads} threads, batch {self.batch_size}"
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        return f"{self.engine} {self.precision} on {self.device}, {threads}, batch {self.batch_size}"
 
 
 class Cold(_Part, frozen=True):

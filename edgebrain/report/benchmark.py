@@ -68,7 +68,7 @@ def _per_hour(record: Benchmark) -> Any:
     figure = blank()
     figure.set_size_inches(figure.get_figwidth(), _MARGIN + _ROW * (len(cases) + 1))
     axes = figure.add_subplot()
-    exam = f"Examinations of {record.slices_per_exam} slices (hollow: single slices), logarithmic"
+    exam = f"Examinations of {record.slices_per_exam} slices (hollow: slices), log scale"
     style(axes, "In an hour", f"{exam}\nThe program looks at single slices, and for tumours only.", "")
     for place, case in enumerate(cases, 1):
         rate = case.summary.scans_per_hour
