@@ -44,6 +44,7 @@ types: $(DEV) ## Check types
 .PHONY: docs
 docs: $(DEV) ## Write the parts of the documentation that are made from the code
 	@.venv/bin/python docs/generate_cli.py
+	@.venv/bin/python docs/generate_recipes.py
 	@.venv/bin/python -m edgebrain.results.records > .schema.tmp && mv .schema.tmp edgebrain/schemas/prediction.schema.json
 
 .PHONY: bench

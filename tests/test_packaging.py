@@ -106,14 +106,14 @@ def test_base_dependencies_are_light() -> None:
     assert names_of("") == {"numpy", "opencv-python", "onnxruntime", "typer", "rich", "msgspec"}
 
 
-NOT_YET = {"openvino", "tensorrt", "dicom", "nifti"}
-"""Extras that are declared for engines and readers to come."""
+APART = {"tensorrt", "dicom", "nifti"}
+"""Extras that ``all`` leaves out: a device's own library, and readers to come."""
 
 
 def test_all_is_everything_that_does_something() -> None:
     # TensorRT comes with the device on a Jetson; no other extra may pull in another copy.
     extras = PROJECT["optional-dependencies"]
-    assert names_of("all") == set().union(*(names_of(extra) for extra in set(extras) - {"all"} - NOT_YET))
+    assert names_of("all") == set().union(*(names_of(extra) for extra in set(extras) - {"all"} - APART))
     assert [extra for extra in extras if "tensorrt" in names_of(extra)] == ["tensorrt"]
 
 
