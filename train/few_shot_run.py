@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, NOT_BRAIN_MRI, Sample
 from edgebrain.types import Float32, InputSpec
 
 from .config import Recipe
-from .data import PreparedSet, prepare_samples
+from .data import PreparedSet, digest, prepare_samples
 from .episodes import Indices
 from .few_shot import PUBLISHED, UNSEEN, Protocol, groups_of, protocols
 from .heads import HeadConfig, meta_learn, standardise
@@ -101,6 +102,7 @@ def run_few_shot(plan: Plan, samples: Sequence[Sample]) -> list[Row]:
     given = next((m for m in models if m.recipe.meta.order != "none"), None)
     plain = [(path, m) for path, m in zip(plan.models, models, strict=True) if m.recipe.meta.order == "none"]
     embedded = [_Embedded(path, m, small) for path, m in plain]
+    _warn_of_other_data(plan.models, models, digest(samples))
     bench = _Bench(plan, small, given)
     rows: list[Row] = []
     count = len(chosen) * len(plan.shots) * (3 * plan.scratch + 3 * len(embedded))
@@ -112,6 +114,13 @@ def run_few_shot(plan: Plan, samples: Sequence[Sample]) -> list[Row]:
                 methods = one.methods(protocol, bench.groups, plan)
                 rows += bench.rows(protocol, methods, one.name, one.trained.recipe.data.labels, watch)
     return rows
+
+
+def _warn_of_other_data(paths: Sequence[Path], models: Sequence[TrainedModel], data: str) -> None:
+    """Say which models may have been trained on scans that judge them here."""
+    for path, one in zip(paths, models, strict=True):
+        if one.facts.get("data_sha256") != data:
+            sys.stderr.write(f"warning: {path} was made from other splits; it may know scans that judge it here\n")
 
 
 SolverOf = Callable[[int], Solver]
