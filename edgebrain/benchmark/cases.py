@@ -81,9 +81,8 @@ def plan(wanted: Wanted, facts: machine.Facts, manifest: Manifest) -> Planned:
 def _chosen(wanted: Wanted, facts: machine.Facts, manifest: Manifest) -> Config:
     request = machine.Request(wanted.engine, wanted.precision, wanted.threads, wanted.device)
     choice = machine.choose(facts, request, manifest)
-    artifact = choice.artifact
-    engine = wanted.engine or artifact.engine
-    return Config(wanted.model, engine, artifact.precision.value, choice.device, choice.threads, wanted.batch_size)
+    precision = choice.precision or choice.artifact.precision
+    return Config(wanted.model, choice.engine, precision.value, choice.device, choice.threads, wanted.batch_size)
 
 
 def _others(wanted: Wanted, manifest: Manifest) -> Sequence[Wanted]:

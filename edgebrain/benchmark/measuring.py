@@ -91,7 +91,7 @@ def _setup(classifier: Classifier, config: Config) -> Setup:
         model=model.id,
         version=model.version,
         sha256=model.sha256,
-        precision=model.precision,
+        precision=info.precision,
         engine=info.name,
         provider=info.provider,
         engine_version=info.version,

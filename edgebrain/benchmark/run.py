@@ -18,11 +18,11 @@ from edgebrain.benchmark import launching
 from edgebrain.benchmark.cases import Planned, Wanted, plan
 from edgebrain.benchmark.figures import summarise
 from edgebrain.benchmark.human import SLICES_PER_EXAM
-from edgebrain.benchmark.record import Benchmark, Case, Cold
+from edgebrain.benchmark.record import Benchmark, Case, Cold, Skipped
 from edgebrain.benchmark.requests import CaseReply, CaseRequest, Config, Effort
 from edgebrain.bundle import open_bundle
 from edgebrain.doctor import library_versions
-from edgebrain.errors import UsageError
+from edgebrain.errors import EdgebrainError, UsageError
 from edgebrain.inputs import Refused, expand
 from edgebrain.labelled import read_labelled
 
@@ -81,7 +81,7 @@ def run_benchmark(task: Task, *, follow: Follow = iter, runner: Runner | None = 
     facts = machine.probe()
     planned = plan(task.wanted, facts, manifest)
     with _files(task, manifest.labels) as (files, words):
-        cases, failed = _measured(task, planned, files, follow, runner)
+        cases, failed, broken = _measured(task, planned, files, follow, runner)
     return Benchmark(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgebrain=__version__,
@@ -92,43 +92,55 @@ def run_benchmark(task: Task, *, follow: Follow = iter, runner: Runner | None = 
         slices_per_exam=task.slices_per_exam,
         cases=tuple(cases),
         failed=tuple(failed),
-        skipped=planned.skipped,
+        skipped=(*planned.skipped, *broken),
     )
 
 
 def _measured(
     task: Task, planned: Planned, files: Sequence[str], follow: Follow, runner: Runner
-) -> tuple[list[Case], list[str]]:
+) -> tuple[list[Case], list[str], list[Skipped]]:
     cases: list[Case] = []
+    broken: list[Skipped] = []
     failed: dict[str, None] = {}
     for config in follow([*planned.cases, *planned.swept]):
-        whole = config in planned.cases
-        reply = runner.case(
-            CaseRequest(
-                config,
-                task.effort,
-                tuple(files),
-                latency=whole,
-                data=str(task.data) if whole and task.data is not None else None,
-                split=task.split,
-            )
-        )
-        failed.update(dict.fromkeys(reply.failed))
-        cold = runner.cold(config, reply.usable, task.effort.starts) if whole and task.effort.starts else None
-        cases.append(
-            Case(
-                setup=reply.setup,
-                throughput=reply.throughput,
-                summary=summarise(reply.latency_ms, reply.throughput, reply.energy),
-                cold=cold,
-                latency_ms=reply.latency_ms,
-                memory=reply.memory,
-                energy=reply.energy,
-                accuracy=reply.accuracy,
-                notes=reply.notes,
-            )
-        )
-    return cases, list(failed)
+        try:
+            case, messages = _one(task, config, files, runner, whole=config in planned.cases)
+        except EdgebrainError as error:
+            if config == planned.cases[0]:
+                raise  # what was asked for is measured or refused; of several, those that run are measured
+            broken.append(Skipped(f"{config.engine} {config.precision}", error.message))
+            continue
+        failed.update(dict.fromkeys(messages))
+        cases.append(case)
+    return cases, list(failed), broken
+
+
+def _one(
+    task: Task, config: Config, files: Sequence[str], runner: Runner, *, whole: bool
+) -> tuple[Case, tuple[str, ...]]:
+    """Measure one case; ``whole`` with all there is to measure, else only its steady run."""
+    request = CaseRequest(
+        config,
+        task.effort,
+        tuple(files),
+        latency=whole,
+        data=str(task.data) if whole and task.data is not None else None,
+        split=task.split,
+    )
+    reply = runner.case(request)
+    cold = runner.cold(config, reply.usable, task.effort.starts) if whole and task.effort.starts else None
+    case = Case(
+        setup=reply.setup,
+        throughput=reply.throughput,
+        summary=summarise(reply.latency_ms, reply.throughput, reply.energy),
+        cold=cold,
+        latency_ms=reply.latency_ms,
+        memory=reply.memory,
+        energy=reply.energy,
+        accuracy=reply.accuracy,
+        notes=reply.notes,
+    )
+    return case, reply.failed
 
 
 @contextmanager

@@ -19,9 +19,10 @@ from edgebrain.benchmark.measuring import Load, measure_case
 from edgebrain.benchmark.record import STAGES, Cold, read_record, to_json
 from edgebrain.benchmark.requests import CaseReply, CaseRequest, Config, Effort
 from edgebrain.benchmark.run import MOST_FILES, Runner, Task, draw_files, run_benchmark
-from edgebrain.bundle import Artifact, Manifest
+from edgebrain.bundle import Artifact, Manifest, open_bundle
 from edgebrain.cli.app import run
-from edgebrain.device import Facts
+from edgebrain.device import Facts, probe
+from edgebrain.engines import ENGINES
 from edgebrain.errors import EngineFailed, EngineUnavailable, UsageError
 from edgebrain.phantom import PhantomSpec, draw_phantom
 from edgebrain.readers import read_path
@@ -29,7 +30,8 @@ from edgebrain.types import Precision
 
 MakeClassifier = Callable[..., Classifier]
 MakeManifest = Callable[..., Manifest]
-FACTS = Facts("x86_64", "a processor", 2, frozenset({"avx512_vnni"}), 2**30, "", {})
+OTHERS = {name: "a test" for name in ENGINES if name != "onnxruntime"}
+FACTS = Facts("x86_64", "a processor", 2, frozenset({"avx512_vnni"}), 2**30, "", OTHERS)
 LITTLE = Effort(iterations=1, seconds=0.0, starts=1)
 CONFIG = Config("tiny", "fake", "fp32", "cpu", 1, 4)
 
@@ -184,6 +186,24 @@ def test_of_many_files_some_are_taken_evenly(scans: tuple[str, ...], runner: Run
     assert len(asked[0].files) == record.n_files == MOST_FILES
     assert "evenly spread" in record.scans
     assert record.cases[0].cold is None
+
+
+def test_of_several_cases_one_that_breaks_is_told(scans: tuple[str, ...], runner: Runner) -> None:
+    def case(request: CaseRequest) -> CaseReply:
+        if request.config.precision == broken:
+            raise EngineFailed("it fell over")
+        return runner.case(request)
+
+    task = Task(Wanted("edge", engine=ALL), replace_starts(0), paths=scans)
+    first = run_benchmark(task, runner=runner)
+    assert len(first.cases) > 1
+    chosen = plan(task.wanted, probe(), open_bundle("edge").manifest).cases[0].precision
+    broken = next(p for p in ("fp32", "int8") if p != chosen)
+    record = run_benchmark(task, runner=Runner(case=case))
+    assert "it fell over" in {one.reason for one in record.skipped}
+    broken = chosen
+    with pytest.raises(EngineFailed, match="it fell over"):
+        run_benchmark(task, runner=Runner(case=case))
 
 
 def replace_starts(starts: int) -> Effort:
