@@ -65,13 +65,6 @@ def names(*values: str) -> Any:
     return types.SimpleNamespace(**{value: value for value in values})
 
 
-class Plan:
-    """What the builder returns; it has the buffer of its bytes, as IHostMemory has."""
-
-    def __new__(cls, data: bytes) -> Any:
-        return memoryview(data)
-
-
 class Network:
     def __init__(self, flag: int) -> None:
         self.strong = flag != 0
@@ -230,7 +223,7 @@ def _builder(script: Script) -> type[Any]:
                 return None
             (profile,) = config.profiles
             head = json.dumps({"version": script.version, "profile": profile, "dla": config.DLA_core}).encode()
-            return Plan(_MARK + len(head).to_bytes(4, "little") + head + network.model)
+            return memoryview(_MARK + len(head).to_bytes(4, "little") + head + network.model)
 
     return Builder
 

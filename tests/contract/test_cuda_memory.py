@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from edgebrain.engines import cuda_memory
-from edgebrain.engines.cuda_memory import RuntimeCuda, TorchCuda, ctypes_call, open_cuda
+from edgebrain.engines.cuda_memory import RuntimeCuda, ctypes_call, open_cuda
+from edgebrain.engines.cuda_torch import TorchCuda
 from edgebrain.errors import EngineFailed, EngineUnavailable
 
 
