@@ -16,7 +16,7 @@ from edgebrain.decision import DecisionSpec
 from edgebrain.errors import InvalidManifest, UnsupportedSchema
 from edgebrain.types import PREPROCESSING_VERSIONS, InputSpec, Precision
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 UPGRADE = "Upgrade edgebrain: pip install --upgrade edgebrain"
 _SIDES = (16, 4096)  # pixels; what lies outside is a mistake, not a model
@@ -41,7 +41,14 @@ def _without_outlier(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _without_outlier}
+def _without_layouts(tree: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 can say how a file is laid out, and name the calibration ranges; neither was there before."""
+    if "calibration" in tree or any("layout" in artifact for artifact in tree["artifacts"]):
+        raise ValueError("there are no layouts and no calibration ranges in this version")
+    return tree
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _without_outlier, 2: _without_layouts}
 """Step that turns a manifest of version N into one of version N + 1, by N. Version 1 is the first."""
 
 
@@ -57,13 +64,24 @@ class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One file that an engine can run."""
+    """One file that an engine can run, or that belongs to the file before it.
+
+    Attributes:
+        file: Its name in the folder.
+        engine: Engine that it is made for.
+        precision: Its arithmetic.
+        sha256: Of its bytes, in hex.
+        bytes: Its size.
+        layout: How it is quantised or typed, see docs/reference/bundle.md; None for a float graph, and for files of
+            bundles that did not say.
+    """
 
     file: str
     engine: str
     precision: Precision
     sha256: str
     bytes: int
+    layout: str | None = None
 
 
 class HashedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +107,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         decision: How logits become an answer.
         artifacts: Files that engines can run.
         golden: Inputs and expected outputs for the self-test.
+        calibration: Ranges that INT8 files are made from.
         metrics: Per precision: figure name to value, interval and data set.
         provenance: Recipe, code version, data digest, seed.
         license: SPDX identifier.
@@ -108,6 +127,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     license: str
     intended_use: str
     golden: HashedFile | None = None
+    calibration: HashedFile | None = None
     metrics: dict[str, dict[str, Any]] = {}
     provenance: dict[str, Any] = {}
 
@@ -175,7 +195,8 @@ def check(manifest: Manifest, path: Path) -> None:
         UnsupportedSchema: Its input is prepared in a way that this edgebrain does not know.
     """
     decision = manifest.decision
-    entries: list[Artifact | HashedFile] = [*manifest.artifacts, *([manifest.golden] if manifest.golden else [])]
+    others = [entry for entry in (manifest.golden, manifest.calibration) if entry]
+    entries: list[Artifact | HashedFile] = [*manifest.artifacts, *others]
     labels, spec = manifest.labels, manifest.input
     faults = {
         "labels must be two or more, all different": len(set(labels)) != len(labels) or len(labels) <= 1,
@@ -194,8 +215,9 @@ def check(manifest: Manifest, path: Path) -> None:
         "id, version and labels must be text that can be printed": not all(
             text and text.isprintable() for text in (manifest.id, manifest.version, *labels)
         ),
-        "a file name or engine cannot be printed": not all(
-            text.isprintable() for text in (*(e.file for e in entries), *(a.engine for a in manifest.artifacts))
+        "a file name, engine or layout cannot be printed": not all(
+            text.isprintable()
+            for text in (*(e.file for e in entries), *(t for a in manifest.artifacts for t in (a.engine, a.layout or "")))
         ),
         # Above one half, a scan whose best label is a tumour could be left in its turn.
         "decision wants 0 <= standard_below <= 0.5, and standard_below <= operating_point <= 1": not (
