@@ -19,7 +19,7 @@ from edgebrain.types import Float32, Image8, InputSpec
 OPSET = 20
 """The highest opset of TensorRT 10.3 (JetPack 6)."""
 OUTPUTS = ("logits", "embedding", "cam", "outlier")
-"""Names in the order that networks give them; the last is absent where a network does not know outliers."""
+"""Names in the order that networks give them; what a network does not have is left out."""
 PARITY = 1e-4
 """Largest difference from the network, relative to the output's largest value."""
 
@@ -52,7 +52,7 @@ def to_onnx(net: nn.Module, spec: InputSpec, metadata: Mapping[str, object]) -> 
             dynamo=True,
             opset_version=OPSET,
             input_names=["image"],
-            output_names=[name for name, _ in zip(OUTPUTS, _outputs(net, example), strict=False)],
+            output_names=list(_outputs(net, example)),
             dynamic_shapes=({0: "batch"},),
             external_data=False,
             verbose=False,
@@ -85,20 +85,20 @@ def check_parity(net: nn.Module, model: bytes, images: Image8) -> float:
     Raises:
         ExportError: It is above PARITY.
     """
-    expected = [value.numpy() for value in _outputs(net, torch.from_numpy(images))]
+    expected = {name: value.numpy() for name, value in _outputs(net, torch.from_numpy(images)).items()}
     found = run_onnx(model, images)
     worst = max(
         float(np.abs(found[name] - value).max() / max(1e-6, float(np.abs(value).max())))
-        for name, value in zip(OUTPUTS, expected, strict=False)
+        for name, value in expected.items()
     )
     if not worst <= PARITY:
         raise ExportError(f"The ONNX file differs from the network by {worst:.2g} (allowed {PARITY:g}).")
     return worst
 
 
-def _outputs(net: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+def _outputs(net: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
     with torch.inference_mode():
-        return [value for value in net(images) if value is not None]
+        return {name: value for name, value in zip(OUTPUTS, net(images), strict=True) if value is not None}
 
 
 def run_onnx(model: bytes, images: Image8, batch: int = 64) -> dict[str, Float32]:

@@ -29,14 +29,14 @@ class EdgeOutput(NamedTuple):
 
     Attributes:
         logits: [N, K].
-        embedding: [N, D].
-        cam: [N, K, h, w].
+        embedding: [N, D], the input of the last linear layer.
+        cam: [N, K, h, w]; None where the architecture does not average a feature map before its last layer.
         outlier: [N], a logit: the higher, the less the picture looks like a brain MRI slice.
     """
 
     logits: Tensor
     embedding: Tensor
-    cam: Tensor
+    cam: Tensor | None = None
     outlier: Tensor | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import NO_TUMOR
 
 from . import checkpoint
+from .cnn import PlainCnn, build_cnn
 from .config import Recipe, parse_recipe, recipe_tree
 from .edge import EdgeNet
 from .lite import LiteNet
@@ -27,7 +29,7 @@ class TrainedModel(NamedTuple):
     facts: dict[str, Any]
 
 
-Network = EdgeNet | LiteNet
+Network = EdgeNet | LiteNet | PlainCnn
 
 
 def fresh(recipe: Recipe) -> Network:
@@ -70,10 +72,18 @@ def build(recipe: Recipe) -> Network:
             f"Scans with some tumour need the label {NO_TUMOR} beside them.",
             remedy="Set data.some_tumor and augment.lesion to 0.",
         )
-    if recipe.architecture == "lite0":
-        if recipe.data.outliers:
-            raise TrainingError("The lite0 network has no outlier output.", remedy="Set data.outliers to 0.")
-        return LiteNet(len(recipe.data.labels), recipe.lite.dropout, recipe.lite.frozen)
+    if recipe.data.outliers and recipe.architecture != "edge":
+        raise TrainingError(
+            f"The {recipe.architecture} network has no outlier output.", remedy="Set data.outliers to 0."
+        )
+    return BUILDERS[recipe.architecture](recipe)
+
+
+def _build_lite(recipe: Recipe) -> LiteNet:
+    return LiteNet(len(recipe.data.labels), recipe.lite.dropout, recipe.lite.frozen)
+
+
+def _build_edge(recipe: Recipe) -> EdgeNet:
     config = recipe.model
     if config.labels != len(recipe.data.labels):
         raise TrainingError(
@@ -89,6 +99,16 @@ def build(recipe: Recipe) -> Network:
             remedy=f"Set input.width and input.height to multiples of {step}.",
         )
     return EdgeNet(config, outlier=recipe.data.outliers > 0)
+
+
+BUILDERS: dict[str, Callable[[Recipe], Network]] = {
+    "edge": _build_edge,
+    "lite0": _build_lite,
+    "cnn3": build_cnn,
+    "cnn4": build_cnn,
+    "cnn-tuned": build_cnn,
+}
+"""Every architecture that a recipe can name."""
 
 
 def save_model(path: Path, weights: dict[str, Tensor], recipe: Recipe, facts: dict[str, Any]) -> None:
