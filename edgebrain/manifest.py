@@ -217,7 +217,10 @@ def check(manifest: Manifest, path: Path) -> None:
         ),
         "a file name, engine or layout cannot be printed": not all(
             text.isprintable()
-            for text in (*(e.file for e in entries), *(t for a in manifest.artifacts for t in (a.engine, a.layout or "")))
+            for text in (
+                *(e.file for e in entries),
+                *(t for a in manifest.artifacts for t in (a.engine, a.layout or "")),
+            )
         ),
         # Above one half, a scan whose best label is a tumour could be left in its turn.
         "decision wants 0 <= standard_below <= 0.5, and standard_below <= operating_point <= 1": not (

@@ -55,7 +55,7 @@ def gather(folder: Path, precisions: Sequence[Precision], samples: Sequence[Samp
         )
     evaluations = {}
     for precision in precisions:
-        classifier = Classifier.load(folder, precision=precision)
+        classifier = Classifier.load(folder, engine="onnxruntime", precision=precision)
         try:
             evaluations[precision.value] = evaluate_samples(classifier, judged)
             if precision is precisions[-1]:

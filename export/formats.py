@@ -64,13 +64,18 @@ _WHY_NOT = {
 
 
 def targets(
-    precisions: Collection[Precision], formats: Collection[Format], *, reduce_range: bool = False
+    precisions: Collection[Precision],
+    formats: Collection[Format],
+    *,
+    every_format: bool = False,
+    reduce_range: bool = False,
 ) -> tuple[Target, ...]:
     """Choose the files of a bundle. The float original is always the first.
 
     Args:
         precisions: What was asked for; INT8 if nothing was.
         formats: What was asked for; ONNX if nothing was.
+        every_format: Whether the formats are simply all of them, so that one without a file is no mistake.
         reduce_range: Whether to add the INT8 file with 7-bit weights, for CPUs whose 8-bit products saturate.
 
     Raises:
@@ -82,7 +87,7 @@ def targets(
     for precision in precisions - {Precision.FP32}:
         if not any(pair[0] is precision for pair in pairs):
             _refuse(precision, next(iter(sorted(formats, key=lambda f: f.value))))
-    for chosen in formats:
+    for chosen in set() if every_format else formats:
         if not any(pair[1] is chosen for pair in pairs):
             _refuse(next(iter(sorted(precisions, key=lambda p: p.value))), chosen)
     if reduce_range and INT8.precision not in precisions:

@@ -11,6 +11,7 @@ from edgebrain.types import Image8, Precision
 
 from .formats import FLOAT, Target
 from .make import Made, Maker
+from .progress import Say
 from .to_onnx import in_batches
 from .verify import Comparison, Judge, Outputs
 
@@ -18,7 +19,6 @@ _SEARCHED = 64
 """Inputs that layers are ranked on."""
 _LARGEST_SHARE = 0.5
 """Share of the layers that may stay in float; with more, the file is no INT8 file any more."""
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ class Row:
         return () if self.comparison is None else self.comparison.failures
 
 
-def make_rows(maker: Maker, targets: Sequence[Target], images: Image8, judge: Callable[[Outputs], Judge], say: Say) -> list[Row]:
+def make_rows(
+    maker: Maker, targets: Sequence[Target], images: Image8, judge: Callable[[Outputs], Judge], say: Say
+) -> list[Row]:
     """Make files and judge each against the float one.
 
     Args:
@@ -82,7 +84,9 @@ def judged(row: Row, original: Row, judge: Judge) -> Row:
     return replace(row, comparison=judge.compare(original.outputs, row.outputs))
 
 
-def _search(maker: Maker, failed: Row, original: Row, judge: Judge, images: Image8, say: Say) -> Row:
+def _search(  # noqa: PLR0917 - all that the caller has at hand
+    maker: Maker, failed: Row, original: Row, judge: Judge, images: Image8, say: Say
+) -> Row:
     """Keep the worst layers in float, more and more of them, until the gate passes; the failed row if it never does."""
     target = failed.made.target
     ranked = [name for name, _ in sorted(_damage(maker, target, original, images, say), key=lambda x: (-x[1], x[0]))]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgebrain.errors import GateFailed
+
 from .gate import Row
 from .markup import table
 from .ranges import Ranges
@@ -17,6 +19,10 @@ NAME = "export_report"
 LIMITED = (
     "The gate was limited: no held-out scans were given, and the files were compared on the bundle's drawn golden "
     "inputs only. That shows that the files work, not how accurate they are."
+)
+_NOTE = (
+    "Milliseconds are of one image on one thread of the machine that exported; files for TensorRT are compiled on the "
+    "device, and were judged on ONNX Runtime, node by node as they stand."
 )
 HEAD = ("file", "layout", "MB", "ms", "accuracy", "flips", "verdict")
 
@@ -66,6 +72,18 @@ class Report:
         """Whether the gate had golden inputs only."""
         return any(row.comparison is not None and row.comparison.limited for row in self.rows)
 
+    def refuse_failures(self, *, force: bool) -> None:
+        """Stop when the gate fails.
+
+        Raises:
+            GateFailed: It fails, and force was not given.
+        """
+        if self.failures and not force:
+            raise GateFailed(
+                f"The gate fails: {'; '.join(self.failures)}.",
+                remedy="Use more calibration scans, or --force to write the bundle with this failure in it.",
+            )
+
     def verdict(self) -> str:
         """The gate in a few words, for the manifest."""
         if all(row.comparison is None for row in self.rows):
@@ -114,8 +132,7 @@ class Report:
             f"The gate: {self.verdict()}.",
             *([LIMITED] if self.limited else []),
             table(list(HEAD), self.table()),
-            "Milliseconds are of one image on one thread of the machine that exported; files for TensorRT are compiled "
-            "on the device, and were judged on ONNX Runtime, node by node as they stand.",
+            _NOTE,
             *(["## The ONNX file against the network", _parity(self.parity)] if self.parity else []),
             *self._comparisons(),
         ]
@@ -184,12 +201,13 @@ def _comparison(found: Comparison, labels: Sequence[str]) -> str:
         else f" Outlier scores change by at most {found.outlier_shift:.3f}; {found.outlier_changes} scans are an "
         "outlier to one file only."
     )
-    broken = "".join(f"\n- {text}" for text in found.failures)
-    return f"""{table(["figure", "fp32", "this file"], rows)}
-
-McNemar p = {found.p_value:.2g}; {found.flips} scans turn from tumour to no tumour; {found.to_standard} of {found.tumours} \
-tumours fall below the *standard* threshold by this file alone. A probability changes by {found.mean_shift:.4f} on \
-average and by {found.largest_shift:.3f} at most.{outlier}{f"{chr(10)}{chr(10)}Broken limits:{broken}" if broken else ""}"""
+    text = (
+        f"McNemar p = {found.p_value:.2g}; {found.flips} scans turn from tumour to no tumour; {found.to_standard} of "
+        f"{found.tumours} tumours fall below the *standard* threshold by this file alone. A probability changes by "
+        f"{found.mean_shift:.4f} on average and by {found.largest_shift:.3f} at most.{outlier}"
+    )
+    broken = ["Broken limits:\n" + "".join(f"\n- {t}" for t in found.failures)] if found.failures else []
+    return "\n\n".join([table(["figure", "fp32", "this file"], rows), text, *broken])
 
 
 def _share(value: float | None) -> str:

@@ -168,12 +168,12 @@ def _activations_one_scale(facts: _Facts) -> Iterator[str]:
 
 def _unsigned_activations(facts: _Facts) -> Iterator[str]:
     for node in facts.quantisers:
-        found = facts.zero_type(node)
+        found, zero = facts.zero_type(node), facts.array(node, _BIAS)
         if not facts.is_weight(node) and found != TensorProto.UINT8:
             yield f"{node.name} makes an activation {TensorProto.DataType.Name(found)}, not UINT8"
         elif facts.is_weight(node) and found not in (TensorProto.INT8, TensorProto.INT32):
             yield f"{node.name} makes a weight {TensorProto.DataType.Name(found)}, not INT8"
-        elif facts.is_weight(node) and (facts.array(node, _BIAS) if len(node.input) > _BIAS else np.zeros(1)).any():
+        elif facts.is_weight(node) and zero is not None and zero.any():
             yield f"{node.name} has a zero point for weights"
 
 

@@ -21,6 +21,7 @@ from .quantize import quantisable, quantize
 from .ranges import Ranges, simplified
 from .to_onnx import Runner, open_onnx
 from .to_openvino import IntermediateRepresentation, open_openvino, to_openvino
+from .topology import keep_properties
 
 _TIMED = 15
 
@@ -43,6 +44,11 @@ class Made:
     def size(self) -> int:
         """Bytes of all its files."""
         return len(self.data) + len(self.weights or b"")
+
+    @property
+    def sha256(self) -> str:
+        """Of the graph's bytes, in hex."""
+        return hashlib.sha256(self.data).hexdigest()
 
     def open(self, threads: int = 0) -> Runner:
         """Open it on this machine, as its engine would run it: files for TensorRT node by node, as they stand."""
@@ -113,7 +119,7 @@ class Maker:
         assert target.layout is not None
         if target.layout is Layout.FP16_TRT:
             model = to_half(self.ready)
-            _keep_properties(self.ready, model)
+            keep_properties(self.ready, model)
         else:
             if self.ranges is None:
                 raise ExportError("INT8 needs calibration ranges.", remedy="Give scans with --calibration.")
@@ -124,7 +130,3 @@ class Maker:
             raise ExportError(f"{target.file} is no valid ONNX graph: {error}") from error
         check_layout(model, target.layout)
         return Made(target, model.SerializeToString())
-
-
-def _keep_properties(source: onnx.ModelProto, model: onnx.ModelProto) -> None:
-    onnx.helper.set_model_props(model, {p.key: p.value for p in source.metadata_props if p.key.startswith("edgebrain.")})

@@ -28,7 +28,17 @@ from edgebrain.errors import ExportError
 from .formats import Layout
 from .half import to_half
 from .ranges import Ranges
-from .topology import WEIGHTED, constants, consumers, entrance, head_layers, is_transformer, layers, producers
+from .topology import (
+    WEIGHTED,
+    constants,
+    consumers,
+    entrance,
+    head_layers,
+    is_transformer,
+    keep_properties,
+    layers,
+    producers,
+)
 
 # Relu and Clip are named so that they disappear into the zero point of the tensor before them; without that each costs
 # a way to float and back. Pooling and joining only hand 8-bit numbers on.
@@ -71,7 +81,7 @@ def quantize(
         )
     types, excluded = _chosen(model.graph, layout, keep_float)
     result = _quantised(model, ranges, layout, types, excluded)
-    onnx.helper.set_model_props(result, {p.key: p.value for p in model.metadata_props if p.key.startswith("edgebrain.")})
+    keep_properties(model, result)
     if layout is Layout.S8S8_TRT:
         _only_into_layers(result.graph)
         result = to_half(result)

@@ -84,13 +84,7 @@ def refuse_overlap(calibration: PreparedSet, validation: PreparedSet) -> None:
     Raises:
         UsageError: There are such scans; the message names files.
     """
-    judged = {_content(image): s for image, s in zip(validation.images, validation.samples, strict=True)}
-    groups = {(s.source, s.group): s for s in validation.samples if s.group}
-    both = []
-    for image, sample in zip(calibration.images, calibration.samples, strict=True):
-        other = judged.get(_content(image)) or groups.get((sample.source, sample.group))
-        if other is not None:
-            both.append((sample.path, other.path))
+    both = [(calibration.samples[i].path, other.path) for i, other in _overlap(calibration, validation)]
     if both:
         named = "; ".join(a if a == b else f"{a} and {b}" for a, b in both[:_SHOWN])
         more = f" and {len(both) - _SHOWN} more" if len(both) > _SHOWN else ""
@@ -98,6 +92,29 @@ def refuse_overlap(calibration: PreparedSet, validation: PreparedSet) -> None:
             f"{len(both)} calibration scans are in validation, too, or in a group with it: {named}{more}.",
             remedy="Take them out of one of the two; a gate on scans that were calibrated with shows nothing.",
         )
+
+
+def without_overlap(calibration: PreparedSet, validation: PreparedSet) -> PreparedSet:
+    """The calibration scans that are not in validation, either; for scans that nobody chose by hand."""
+    both = {i for i, _ in _overlap(calibration, validation)}
+    kept = [i for i in range(len(calibration.samples)) if i not in both]
+    return PreparedSet(
+        calibration.images[kept],
+        calibration.targets[kept],
+        tuple(calibration.samples[i] for i in kept),
+        calibration.unreadable,
+    )
+
+
+def _overlap(calibration: PreparedSet, validation: PreparedSet) -> list[tuple[int, Sample]]:
+    judged = {_content(image): s for image, s in zip(validation.images, validation.samples, strict=True)}
+    groups = {(s.source, s.group): s for s in validation.samples if s.group}
+    found = []
+    for i, (image, sample) in enumerate(zip(calibration.images, calibration.samples, strict=True)):
+        other = judged.get(_content(image)) or groups.get((sample.source, sample.group))
+        if other is not None:
+            found.append((i, other))
+    return found
 
 
 def content_digest(prepared: PreparedSet) -> str:

@@ -96,6 +96,12 @@ def check_parity(net: nn.Module, model: bytes, images: Image8) -> float:
     return worst
 
 
+def same_answers(net: nn.Module, model: bytes, images: Image8) -> float:
+    """Share of images, uint8 [N, 1, H, W], that a file and its network give the same best label."""
+    expected = _outputs(net, torch.from_numpy(images))["logits"].numpy()
+    return float((run_onnx(model, images)["logits"].argmax(1) == expected.argmax(1)).mean())
+
+
 def _outputs(net: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
     with torch.inference_mode():
         return {name: value for name, value in zip(OUTPUTS, net(images), strict=True) if value is not None}

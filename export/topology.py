@@ -23,7 +23,7 @@ def constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     found = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
-            found |= {node.output[0]: a.t for a in node.attribute if a.name == "value"}
+            found.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
     return found
 
 
@@ -35,17 +35,15 @@ def weight_of(node: onnx.NodeProto, graph: onnx.GraphProto) -> str | None:
     return _weight(node, producers(graph), constants(graph))
 
 
-def _weight(
-    node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto], given: dict[str, onnx.TensorProto]
-) -> str | None:
+def _weight(node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto], given: dict[str, onnx.TensorProto]) -> str | None:
     if node.op_type not in WEIGHTED or len(node.input) <= 1:
         return None
-    name = node.input[1]
+    name = str(node.input[1])
     while name not in given:
         maker = made_by.get(name)
         if maker is None or maker.op_type not in {"DequantizeLinear", "QuantizeLinear", "Cast", "Identity"}:
             return None
-        name = maker.input[0]
+        name = str(maker.input[0])
     return name
 
 
@@ -120,3 +118,10 @@ def name_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
     """Give a name to every node that has none; layers are told apart by their names."""
     for number, node in enumerate(nodes):
         node.name = node.name or f"{node.op_type}_{number}"
+
+
+def keep_properties(source: onnx.ModelProto, model: onnx.ModelProto) -> None:
+    """Give a graph what another one says of itself, and nothing that tools have noted in between."""
+    ours = {p.key: p.value for p in source.metadata_props if p.key.startswith("edgebrain.")}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, ours)

@@ -18,7 +18,6 @@ from edgebrain.intervals import mcnemar
 from edgebrain.metrics import class_rates, confusion_matrix
 from edgebrain.types import Float32, Float64
 
-
 GOLDEN_SHIFT = 0.15
 """Largest change of a probability of a golden input in a limited gate. Phantoms lie between the classes, where 8 bits
 move a probability more than on scans."""

@@ -38,7 +38,16 @@ def exported(small_model: Path, samples: list[Sample], tmp_path_factory: pytest.
 
 def test_bundle_holds_what_it_should(exported: Path) -> None:
     names = {p.name for p in exported.iterdir()}
-    assert names == {"manifest.json", "model.onnx", "model.int8.onnx", "golden.npz", "MODEL_CARD.md"}
+    assert names == {
+        "manifest.json",
+        "model.onnx",
+        "model.int8.onnx",
+        "golden.npz",
+        "calibration.json",
+        "export_report.json",
+        "export_report.md",
+        "MODEL_CARD.md",
+    }
     manifest = open_bundle(exported).manifest
     assert (manifest.id, manifest.version, manifest.graph.embedding_size) == ("small", "1.2.3", 16)
     assert manifest.metrics["int8"]["scans"] == 12
