@@ -19,7 +19,7 @@ from .progress import Say, telling
 if TYPE_CHECKING:
     from edgebrain.labelled import Sample
 
-    from .pipeline import Exported
+    from .contents import Exported
 
 NEEDS = ("torch", "onnx", "onnxscript", "sympy", "safetensors")
 DEFAULT_MODEL = "edge"
@@ -159,6 +159,7 @@ def _show(exported: Exported) -> None:
 
     console = Console(highlight=False)
     table = Table(*HEAD, box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
     for line in exported.report.table():
         table.add_row(*line)
     console.print(table)

@@ -1,15 +1,17 @@
-"""What goes into a bundle's folder beside the manifest: graphs, golden outputs, calibration ranges."""
+"""What a bundle is filled with: graphs, golden outputs, calibration ranges, and what the manifest says of them."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgebrain import bundle as bundles
+from edgebrain.evaluation.measure import Evaluation
 from edgebrain.phantom import SAMPLES, draw_phantom
 from edgebrain.preprocessing import prepare
 from edgebrain.selftest import Golden, write_golden
@@ -26,6 +28,15 @@ from .verify import Outputs
 GOLDEN = "golden.npz"
 _OWN_GOLDEN = frozenset({Layout.U8S8_REDUCED, Layout.S8S8_TRT, Layout.FP16_TRT})
 """Layouts whose golden outputs are also kept under their own name: they differ from the CPU file of their precision."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written bundle, its figures by precision, and the gate's report."""
+
+    folder: Path
+    evaluations: dict[str, Evaluation]
+    report: Report
 
 
 def write_graphs(folder: Path, rows: Sequence[Row]) -> list[bundles.Artifact]:

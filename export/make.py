@@ -23,7 +23,7 @@ from .to_onnx import Runner, open_onnx
 from .to_openvino import IntermediateRepresentation, open_openvino, to_openvino
 from .topology import keep_properties
 
-_TIMED = 15
+_WARM_UP, _TIMED = 5, 30
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Made:
         if self.target.engine == "tensorrt":
             return None
         run = self.open(threads=1)
-        run(image)
+        for _ in range(_WARM_UP):
+            run(image)
         times = []
         for _ in range(_TIMED):
             started = time.perf_counter()

@@ -13,7 +13,6 @@ import numpy as np
 import edgebrain
 from edgebrain import bundle as bundles
 from edgebrain.errors import UsageError
-from edgebrain.evaluation.measure import Evaluation
 from edgebrain.labelled import NO_TUMOR, NOT_BRAIN_MRI, Sample
 from edgebrain.selftest import Golden
 from edgebrain.train.config import SPLITS_FILE
@@ -23,6 +22,7 @@ from edgebrain.types import Float32, Image8, Precision
 
 from .card import write_card
 from .contents import (
+    Exported,
     add_golden,
     calibration_facts,
     golden_inputs,
@@ -100,15 +100,6 @@ class _Decided:
     def describe(self) -> str:
         """What the decision rests on."""
         return "; ".join([self.fitted.describe(), *([] if self.limit is None else [self.limit.describe()])])
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A written bundle, its figures by precision, and the gate's report."""
-
-    folder: Path
-    evaluations: dict[str, Evaluation]
-    report: Report
 
 
 def export_bundle(request: ExportRequest) -> Exported:

@@ -19,12 +19,11 @@ from edgebrain.train.data import PreparedSet, prepare_samples
 from edgebrain.types import Precision
 
 from .card import export_section
-from .contents import add_golden, calibration_facts, keep_changelog, store_golden, store_ranges, write_graphs
+from .contents import Exported, add_golden, calibration_facts, keep_changelog, store_golden, store_ranges, write_graphs
 from .formats import FLOAT, Target
 from .gate import make_rows
 from .gate_report import Report
 from .make import Maker
-from .pipeline import Exported
 from .place import check_output, replacing
 from .progress import Say, silent
 from .ranges import Ranges, Source, measure, read_ranges
