@@ -50,7 +50,10 @@ class _Facts:
     @cached_property
     def types(self) -> dict[str, int]:
         """Element type of every tensor that can be told."""
-        graph = onnx.shape_inference.infer_shapes(self.model).graph
+        try:
+            graph = onnx.shape_inference.infer_shapes(self.model).graph
+        except onnx.shape_inference.InferenceError:  # an operator that nobody knows; another rule says so
+            graph = self.model.graph
         infos = [*graph.value_info, *graph.input, *graph.output]
         found = {i.name: i.type.tensor_type.elem_type for i in infos}
         return {**found, **{name: tensor.data_type for name, tensor in self.given.items()}}

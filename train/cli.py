@@ -33,6 +33,10 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat.")
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="imagenet|none|FILE", help="Where a published architecture starts from."),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="CPU threads; all that this process may use if not given.")
     ] = None,
@@ -52,6 +56,8 @@ def train(
       edgebrain train edge --splits splits.csv --epochs 20 --set optimizer.lr=1e-3
 
       edgebrain train edge --splits splits.csv --splits pictures.csv --set data.outliers=0.15
+
+      edgebrain train resnet18-nadam --data scans/ --weights none
 
       edgebrain train edge --output runs/mine --resume
     """
@@ -73,6 +79,7 @@ def train(
             output=output,
             threads=threads,
             resume=resume,
+            weights=weights,
         )
     )
 

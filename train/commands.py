@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebrain.errors import EXIT_OK, MissingExtra, UsageError, printable
-from edgebrain.labelled import Sample, read_labelled
+from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, Sample, read_labelled
 
 from . import audit as auditing
-from .config import SPLITS_FILE, Recipe, load_recipe, recipe_names
+from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, load_recipe, recipe_names
 from .splits import by_group, one_vocabulary
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class TrainRequest:
     output: Path | None = None
     threads: int | None = None
     resume: bool = False
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,14 @@ def list_recipes() -> int:
     for name in recipe_names():
         recipe = load_recipe(name)
         size = f"{recipe.input.width} x {recipe.input.height}"
-        task = f"{len(recipe.data.labels)} classes: {', '.join(recipe.data.labels)}"
-        table.add_row(name, recipe.system, recipe.architecture, _parameters(recipe), size, task)
+        table.add_row(name, recipe.system, recipe.architecture, _parameters(recipe), size, _task(recipe.data.labels))
     Console().print(table)
+    sys.stderr.write("parameters: trained / all; one number where all are trained\n")
     return EXIT_OK
+
+
+def _task(labels: Sequence[str]) -> str:
+    return "any tumour" if set(labels) == {NO_TUMOR, ANY_TUMOR} else f"{len(labels)} classes"
 
 
 def run_train(request: TrainRequest) -> int:
@@ -88,7 +94,7 @@ def run_train(request: TrainRequest) -> int:
     Raises:
         EdgebrainError: The request, the data or the run folder cannot be used, or training is not installed.
     """
-    recipe = load_recipe(request.recipe, list(request.overrides))
+    recipe = _recipe(request)
     folder = request.output or Path("runs", recipe.name)
     _check(request, folder)
     require_training()
@@ -137,14 +143,35 @@ def _fractions(text: str) -> tuple[float, float, float]:
 
 
 def _parameters(recipe: Recipe) -> str:
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("lightning") is None:
+    if any(importlib.util.find_spec(module) is None for module in ("torch", "lightning")):
         return "?"
     import torch
 
-    from .models import build
+    from .models import build, parameter_counts
 
-    with torch.device("meta"):
-        return f"{sum(p.numel() for p in build(recipe).parameters()):,}"
+    try:
+        with torch.device("meta"):
+            counts = parameter_counts(build(recipe))
+    except MissingExtra:
+        return "?"
+    return " / ".join(f"{n:,}" for n in dict.fromkeys(counts))
+
+
+def _recipe(request: TrainRequest) -> Recipe:
+    overrides = list(request.overrides)
+    if request.weights is not None:
+        overrides.append(f"transfer.weights={json.dumps(request.weights, ensure_ascii=False)}")
+    recipe = load_recipe(request.recipe, overrides)
+    weights = recipe.transfer.weights
+    if recipe.architecture in PUBLISHED_ARCHITECTURES:
+        if weights not in ("imagenet", "none") and not Path(weights).is_file():
+            raise UsageError(f"There is no file of weights {weights}.", remedy="Give imagenet, none or a file.")
+    elif request.weights is not None:
+        raise UsageError(
+            f"--weights {weights}: there are no published weights for {recipe.architecture}.",
+            remedy=f"It is for {', '.join(PUBLISHED_ARCHITECTURES)}.",
+        )
+    return recipe
 
 
 def _check(request: TrainRequest, folder: Path) -> None:

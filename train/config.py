@@ -19,6 +19,7 @@ import msgspec
 from edgebrain.errors import UsageError
 
 from .recipe import (
+    PUBLISHED_ARCHITECTURES,
     AugmentConfig,
     DataConfig,
     DistillConfig,
@@ -36,6 +37,7 @@ else:
 
 
 __all__ = [
+    "PUBLISHED_ARCHITECTURES",
     "SPLITS_FILE",
     "AugmentConfig",
     "CnnConfig",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import NO_TUMOR
@@ -16,6 +16,8 @@ from .cnn import PlainCnn, build_cnn
 from .config import Recipe, parse_recipe, recipe_tree
 from .edge import EdgeNet
 from .lite import LiteNet
+from .transfer import PUBLISHED, TransferNet, build_transfer
+from .weights import start_from
 
 MODEL_FORMAT = "edgebrain-model/2"
 _FIRST_FORMAT = "edgebrain-model/1"
@@ -29,21 +31,24 @@ class TrainedModel(NamedTuple):
     facts: dict[str, Any]
 
 
-Network = EdgeNet | LiteNet | PlainCnn
+Network = EdgeNet | LiteNet | PlainCnn | TransferNet
 
 
 def fresh(recipe: Recipe) -> Network:
     """Build the network of a recipe as training starts: with published weights where the recipe wants them.
 
     Raises:
-        MissingExtra: The package with the published weights is not installed.
-        TrainingError: The recipe's numbers do not fit together, or not with the model to start from.
+        MissingExtra: The package with the architecture or its published weights is not installed.
+        TrainingError: The recipe's numbers do not fit together, or not with the weights to start from, or those cannot
+            be had.
     """
     net = build(recipe)
     if recipe.start:
         _take_over(net, Path(recipe.start))
     elif isinstance(net, LiteNet) and recipe.lite.pretrained:
         net.load_published()
+    elif isinstance(net, TransferNet):
+        start_from(net, recipe.transfer.weights)
     return net
 
 
@@ -79,6 +84,12 @@ def build(recipe: Recipe) -> Network:
     return BUILDERS[recipe.architecture](recipe)
 
 
+def parameter_counts(net: nn.Module) -> tuple[int, int]:
+    """How many parameters of a network learn, and how many it has; running statistics are none."""
+    sizes = [(p.numel(), p.requires_grad) for p in net.parameters()]
+    return sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes)
+
+
 def _build_lite(recipe: Recipe) -> LiteNet:
     return LiteNet(len(recipe.data.labels), recipe.lite.dropout, recipe.lite.frozen)
 
@@ -107,6 +118,7 @@ BUILDERS: dict[str, Callable[[Recipe], Network]] = {
     "cnn3": build_cnn,
     "cnn4": build_cnn,
     "cnn-tuned": build_cnn,
+    **dict.fromkeys(PUBLISHED, build_transfer),
 }
 """Every architecture that a recipe can name."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -187,12 +187,7 @@ class TrainerConfig(Section, frozen=True, forbid_unknown_fields=True):
     accumulate: Count = 1
 
 
-Architecture = Literal[
-    "edge",
-    "lite0",
-    "cnn3",
-    "cnn4",
-    "cnn-tuned",
+PublishedArchitecture = Literal[
     "resnet18",
     "resnet50",
     "resnet101",
@@ -204,6 +199,9 @@ Architecture = Literal[
     "efficientnet-b0",
     "vit",
 ]
+Architecture = Literal["edge", "lite0", "cnn3", "cnn4", "cnn-tuned"] | PublishedArchitecture
+PUBLISHED_ARCHITECTURES: tuple[str, ...] = get_args(PublishedArchitecture)
+"""Architectures that the table ``transfer`` is for."""
 
 
 class Recipe(Section, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -87,6 +88,49 @@ def test_the_list_shows_every_recipe(call: Call, capsys: pytest.CaptureFixture[s
         assert word in out
     for name in recipe_names():
         assert name in out
+
+
+def test_the_list_fits_a_hundred_columns(
+    call: Call, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert call("train", "list") == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 1 + len(recipe_names())  # none is wrapped
+    assert [re.split(r" {2,}", line)[0] for line in lines[1:]] == recipe_names()
+    tuned = lines[1 + recipe_names().index("cnn-tuned")]
+    assert re.fullmatch(r"cnn-tuned +D +cnn-tuned +3,235,892 +224 x 224 +4 classes", tuned)
+    frozen = lines[1 + recipe_names().index("resnet18-frozen")]
+    assert re.fullmatch(r"resnet18-frozen +B +resnet18 +2,052 / 11,178,564 +224 x 224 +4 classes", frozen)
+    assert lines[1 + recipe_names().index("cnn3-binary")].endswith("any tumour")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "weights", "message"),
+    [
+        ("edge", "imagenet", "no published weights for edge"),
+        ("cnn3-binary", "none", "no published weights for cnn3"),
+        ("resnet50", "no/such/file.pth", "no file of weights no/such/file.pth"),
+        ("resnet50", 'a"b\\c', "no file of weights"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused_before_the_data_is_read(
+    recipe: str, weights: str, message: str, call: Call, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        call("train", recipe, "--weights", weights, "--data", tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("weights", ["none", "imagenet"])
+def test_weights_go_into_the_recipe(weights: str) -> None:
+    recipe = commands._recipe(commands.TrainRequest("resnet50", weights=weights))
+    assert recipe.transfer.weights == weights
+
+
+def test_weights_may_be_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "my weights, 'é'.pth"
+    file.touch()
+    assert commands._recipe(commands.TrainRequest("vit", weights=str(file))).transfer.weights == str(file)
 
 
 def test_the_list_works_without_the_tensor_library(
