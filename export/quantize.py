@@ -74,7 +74,8 @@ def quantize(
     """
     if not quantisable(model.graph):
         raise ExportError("The graph has no layer beside its head; there is nothing to quantise.")
-    missing = [n.output[0] for n in model.graph.node if n.name in layers(model.graph) and not _known(n, ranges)]
+    weighted = set(layers(model.graph))
+    missing = [n.output[0] for n in model.graph.node if n.name in weighted and not _known(n, ranges)]
     if missing:
         raise ExportError(
             f"The calibration ranges do not know the tensor {missing[0]}.", remedy="Calibrate again with --calibration."

@@ -26,7 +26,9 @@ def constant(name: str, values: object, dtype: type[np.generic]) -> onnx.TensorP
 def pair(source: str, scale: str, zero: str, axis: int = 0) -> list[onnx.NodeProto]:
     return [
         helper.make_node("QuantizeLinear", [source, scale, zero], [f"{source}_q"], name=f"q_{source}", axis=axis),
-        helper.make_node("DequantizeLinear", [f"{source}_q", scale, zero], [f"{source}_dq"], name=f"dq_{source}", axis=axis),
+        helper.make_node(
+            "DequantizeLinear", [f"{source}_q", scale, zero], [f"{source}_dq"], name=f"dq_{source}", axis=axis
+        ),
     ]
 
 

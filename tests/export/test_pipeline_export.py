@@ -153,7 +153,7 @@ def test_a_failed_replacement_never_loses_the_earlier_bundle(
     output.mkdir()
     (output / "earlier").touch()
     (tmp_path / ".bundle.old").mkdir()  # somebody's own
-    monkeypatch.setattr(place, "_exchange", lambda first, second: False)  # as on a system that cannot
+    monkeypatch.setattr(place, "_exchange", lambda *_: False)  # as on a system that cannot
     rename, calls = Path.replace, []
 
     def fail(source: Path, target: Path) -> Path:

@@ -9,8 +9,8 @@ onnx = pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
 pytest.importorskip("torch", reason="the extra 'export' brings torch")
 
 from edgebrain.errors import ExportError  # noqa: E402 - after the skip
-from edgebrain.export.formats import Layout
-from edgebrain.export.quantize import calibration_choice, quantize
+from edgebrain.export.formats import Layout  # noqa: E402
+from edgebrain.export.quantize import calibration_choice, quantize  # noqa: E402
 from edgebrain.export.ranges import Source, measure, simplified  # noqa: E402
 from edgebrain.export.to_onnx import run_onnx, to_onnx  # noqa: E402
 from edgebrain.phantom import PhantomSpec, draw_phantom  # noqa: E402
