@@ -43,7 +43,7 @@ def _without_outlier(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _without_layouts(tree: dict[str, Any]) -> dict[str, Any]:
     """Version 3 can say how a file is laid out, and name the calibration ranges; neither was there before."""
-    if "calibration" in tree or any("layout" in artifact for artifact in tree["artifacts"]):
+    if tree.get("calibration") is not None or any(a.get("layout") is not None for a in tree["artifacts"]):
         raise ValueError("there are no layouts and no calibration ranges in this version")
     return tree
 

@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgebrain.types import Precision
-
-from .choices import FormatChoice
+from .choices import FormatChoice, PrecisionChoice
 
 
 def mount(app: typer.Typer) -> None:
@@ -32,7 +30,7 @@ def export(
         typer.Option("--output", "-o", metavar="DIR", help="Bundle folder to write; NAME-bundle if not given."),
     ] = None,
     precision: Annotated[
-        list[Precision] | None, typer.Option("--precision", help="Arithmetic of a file; again for more. Default: int8.")
+        list[PrecisionChoice] | None, typer.Option("--precision", help="Arithmetic of a file; again for more. Default: int8.")
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Short for --precision int8.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Short for --precision fp16.")] = False,
@@ -82,12 +80,13 @@ def export(
     """
     from edgebrain.export.commands import Options, run_export
 
-    chosen = {*(precision or ()), *([Precision.INT8] if int8 else []), *([Precision.FP16] if fp16 else [])}
+    short = ((PrecisionChoice.INT8, int8), (PrecisionChoice.FP16, fp16))
+    chosen = {*(precision or ()), *(name for name, wanted in short if wanted)}
     return run_export(
         Options(
             model=model,
             output=output,
-            precisions=frozenset(chosen),
+            precisions=frozenset(choice.value for choice in chosen),
             formats=frozenset(formats or ()),
             reduce_range=reduce_range,
             calibration=calibration,

@@ -71,7 +71,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "cli": RUNTIME | {""},
     # Never engines, classifier, cli or export: training knows pictures and figures, not how they are served.
     "train": FIGURES | {"", "preprocessing", "readers", "imaging", "labelled", "outputs", "cpus"},
-    "export": RUNTIME | {""},
+    "export": RUNTIME | {"", "folders"},
 }
 """What each module or package of ``edgebrain`` may import of ours, imports for type checking included."""
 
