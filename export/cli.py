@@ -30,7 +30,8 @@ def export(
         typer.Option("--output", "-o", metavar="DIR", help="Bundle folder to write; NAME-bundle if not given."),
     ] = None,
     precision: Annotated[
-        list[PrecisionChoice] | None, typer.Option("--precision", help="Arithmetic of a file; again for more. Default: int8.")
+        list[PrecisionChoice] | None,
+        typer.Option("--precision", help="Arithmetic of a file; again for more. Default: int8."),
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Short for --precision int8.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Short for --precision fp16.")] = False,

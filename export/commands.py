@@ -72,7 +72,9 @@ def run_export(options: Options) -> int:
 def _targets(options: Options) -> tuple[Target, ...]:
     everything = FormatChoice.ALL in options.formats
     formats = [f for f in Format if everything or f.value in {c.value for c in options.formats}]
-    return targets({Precision(p) for p in options.precisions}, formats, every_format=everything, reduce_range=options.reduce_range)
+    return targets(
+        {Precision(p) for p in options.precisions}, formats, every_format=everything, reduce_range=options.reduce_range
+    )
 
 
 def _source(model: str | None) -> Bundle | Path:
