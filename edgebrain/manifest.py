@@ -42,14 +42,14 @@ def _without_outlier(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _without_heads(tree: dict[str, Any]) -> dict[str, Any]:
-    """Version 3 may hold heads to adapt, and one that stands in for the graph's own; a model of version 2 has none."""
-    if "heads" in tree or "head" in tree:
-        raise ValueError("there are no heads in this version")
-    return {**tree, "heads": [], "head": None}
+def _without_heads_and_layouts(tree: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 may hold heads to adapt, one that stands in for the graph's own, layouts, and calibration ranges."""
+    if "heads" in tree or "head" in tree or "calibration" in tree or any("layout" in a for a in tree["artifacts"]):
+        raise ValueError("there are no heads, layouts and calibration ranges in this version")
+    return {**tree, "heads": [], "head": None, "calibration": None}
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _without_outlier, 2: _without_heads}
+MIGRATIONS: Mapping[int, Migration] = {1: _without_outlier, 2: _without_heads_and_layouts}
 """Step that turns a manifest of version N into one of version N + 1, by N. Version 1 is the first."""
 
 
@@ -65,13 +65,24 @@ class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One file that an engine can run."""
+    """One file that an engine can run, or that belongs to the file before it.
+
+    Attributes:
+        file: Its name in the folder.
+        engine: Engine that it is made for.
+        precision: Its arithmetic.
+        sha256: Of its bytes, in hex.
+        bytes: Its size.
+        layout: How it is quantised or typed, see docs/reference/bundle.md; None for a float graph, and for files of
+            bundles that did not say.
+    """
 
     file: str
     engine: str
     precision: Precision
     sha256: str
     bytes: int
+    layout: str | None = None
 
 
 class HashedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +132,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         decision: How logits become an answer.
         artifacts: Files that engines can run.
         golden: Inputs and expected outputs for the self-test.
+        calibration: Ranges that INT8 files are made from.
         metrics: Per precision: figure name to value, interval and data set.
         provenance: Recipe, code version, data digest, seed.
         heads: Meta-learned heads from which ``edgebrain adapt`` starts.
@@ -142,6 +154,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     license: str
     intended_use: str
     golden: HashedFile | None = None
+    calibration: HashedFile | None = None
     metrics: dict[str, dict[str, Any]] = {}
     provenance: dict[str, Any] = {}
     heads: tuple[HeadSpec, ...] = ()
@@ -150,7 +163,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def files_of(manifest: Manifest) -> list[Artifact | HashedFile | HeadSpec]:
     """Every file that a manifest answers for, in its order."""
-    single = [entry for entry in (manifest.golden, manifest.head) if entry is not None]
+    single = [entry for entry in (manifest.golden, manifest.calibration, manifest.head) if entry is not None]
     return [*manifest.artifacts, *single, *manifest.heads]
 
 
@@ -249,8 +262,12 @@ def check(manifest: Manifest, path: Path) -> None:
             text and text.isprintable()
             for text in (manifest.id, manifest.version, *labels, *(t for h in heads for t in (h.name, *h.labels)))
         ),
-        "a file name or engine cannot be printed": not all(
-            text.isprintable() for text in (*(e.file for e in entries), *(a.engine for a in manifest.artifacts))
+        "a file name, engine or layout cannot be printed": not all(
+            text.isprintable()
+            for text in (
+                *(e.file for e in entries),
+                *(t for a in manifest.artifacts for t in (a.engine, a.layout or "")),
+            )
         ),
         # Above one half, a scan whose best label is a tumour could be left in its turn.
         "decision wants 0 <= standard_below <= 0.5, and standard_below <= operating_point <= 1": not (

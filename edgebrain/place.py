@@ -1,7 +1,12 @@
-"""Where a bundle is written: checked before the long work, and replaced as a whole or not at all."""
+"""Where a bundle is written: checked before the long work, and replaced as a whole or not at all.
+
+Linux can let two folders change names in one step, so that there is a whole bundle under the name at every moment,
+whatever kills the export. Where the system cannot, there is a moment between two renames.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import tempfile
@@ -13,6 +18,8 @@ from edgebrain.bundle import MANIFEST
 from edgebrain.errors import ExportError, UsageError
 
 _NEW, _OLD = "new", "old"
+_HERE = -100  # AT_FDCWD of fcntl.h: paths are relative to the working folder
+_EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
 
 
 def check_output(output: Path) -> None:
@@ -65,6 +72,8 @@ def _put_in_place(work: Path, output: Path) -> None:
     if not output.exists():
         (work / _NEW).replace(output)
         return
+    if _exchange(work / _NEW, output):
+        return  # the earlier bundle is in the working folder now, and goes with it
     output.replace(work / _OLD)
     try:
         (work / _NEW).replace(output)
@@ -76,3 +85,12 @@ def _put_in_place(work: Path, output: Path) -> None:
                 f"{output} cannot be replaced: {error.strerror}.", remedy=f"The earlier bundle is in {work / _OLD}."
             ) from error
         raise
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two paths change names in one step (renameat2, Linux 3.15); False where that cannot be done."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    return bool(rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0)

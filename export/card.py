@@ -10,8 +10,12 @@ from edgebrain.evaluation.measure import Evaluation
 
 from . import card_evidence
 from .evidence import Evidence
+from .gate_report import HEAD, LIMITED, NAME, Report
 from .markup import percent, plain, share_missing, table
 from .verify import Comparison
+
+_PROVENANCE = "## Provenance"
+_EXPORTED = "## Exported again"
 
 
 def write_card(
@@ -48,6 +52,30 @@ def write_card(
         _provenance(manifest),
     ]
     path.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def export_section(card: str, manifest: Manifest, report: Report) -> str:
+    """The card of a bundle that was made from another one: its text, and what was made.
+
+    Args:
+        card: The card of the other bundle.
+        manifest: What the new bundle says.
+        report: Of the export.
+    """
+    text = card.partition(_EXPORTED)[0].partition(_PROVENANCE)[0].rstrip()
+    limited = f"\n\n{LIMITED}" if report.limited else ""
+    return f"""{text}
+
+{_EXPORTED}
+
+The figures above are those of the bundle that this one was exported from. The gate: {report.verdict()}.{limited}
+
+{table(list(HEAD), report.table())}
+
+{NAME}.md has the rest.
+
+{_provenance(manifest)}
+"""
 
 
 def _head(manifest: Manifest) -> str:
@@ -152,7 +180,7 @@ def _limits(manifest: Manifest) -> str:
 def _provenance(manifest: Manifest) -> str:
     rows = [[key, str(value)] for key, value in manifest.provenance.items()]
     files = [[a.file, a.precision.value, f"{a.bytes}", a.sha256] for a in manifest.artifacts]
-    return f"""## Provenance
+    return f"""{_PROVENANCE}
 
 {table(["what", "value"], rows)}
 

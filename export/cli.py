@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .choices import FormatChoice, PrecisionChoice
+
 
 def mount(app: typer.Typer) -> None:
     """Add the commands of this half to the application."""
@@ -16,38 +18,87 @@ def mount(app: typer.Typer) -> None:
 
 def export(
     *,
-    model: Annotated[Path, typer.Argument(help="A training run's folder, or its model.safetensors.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN|CHECKPOINT|BUNDLE]",
+            help="A training run's folder, its model.safetensors, or a bundle (name or folder); the shipped model "
+            "'edge' if not given.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Bundle folder to write; NAME-bundle if not given."),
+    ] = None,
+    precision: Annotated[
+        list[PrecisionChoice] | None,
+        typer.Option("--precision", help="Arithmetic of a file; again for more. Default: int8."),
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Short for --precision int8.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Short for --precision fp16.")] = False,
+    formats: Annotated[
+        list[FormatChoice] | None, typer.Option("--format", help="What files are for; again for more. Default: onnx.")
+    ] = None,
+    reduce_range: Annotated[
+        bool, typer.Option("--reduce-range", help="Add an INT8 file with 7-bit weights, for CPUs without VNNI.")
+    ] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            metavar="DIR|CSV",
+            help="Scans that INT8 is calibrated with; the train split, or the bundle's stored ranges, if not given.",
+        ),
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(
+            "--validation",
+            metavar="DIR|CSV",
+            help="Labelled scans for the gate; the val split, or the bundle's golden inputs, if not given.",
+        ),
+    ] = None,
     data: Annotated[
-        Path,
+        Path | None,
         typer.Option("--data", metavar="CSV", help="Splits: train calibrates, val decides, test judges."),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Bundle folder to write.")],
-    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Add the INT8 file.")] = True,
-    version: Annotated[str, typer.Option("--model-version", help="Version of the model.")] = "0.1.0",
+    ] = None,
+    version: Annotated[str, typer.Option("--model-version", help="Version of a trained model.")] = "0.1.0",
     data_name: Annotated[
         str | None, typer.Option("--data-name", help="Name of the data in the card; the CSV's name if not given.")
     ] = None,
     calibration_scans: Annotated[
-        int, typer.Option("--calibration-scans", min=16, help="Training scans that calibrate INT8.")
+        int, typer.Option("--calibration-scans", min=16, help="Scans that calibrate INT8.")
     ] = 512,
     force: Annotated[bool, typer.Option("--force", help="Write the bundle although the gate fails.")] = False,
 ) -> int:
-    """Export a trained model to a verified bundle: ONNX, INT8, decision, figures, model card.
+    """Export a model to a verified bundle: ONNX, OpenVINO and TensorRT files in fp32, fp16 and INT8.
+
+    Every file is compared with the fp32 one on scans that it was not calibrated with. Exit code 4 when one is not as
+    good.
 
     Example:
-      edgebrain export runs/edge --data splits.csv -o bundle/ --int8
+      edgebrain export runs/edge --int8 -o bundle/
+      edgebrain export --int8 --fp16 --format all --calibration scans/ --validation labelled/
     """
-    from edgebrain.export.commands import run_export
+    from edgebrain.export.commands import Options, run_export
 
+    short = ((PrecisionChoice.INT8, int8), (PrecisionChoice.FP16, fp16))
+    chosen = {*(precision or ()), *(name for name, wanted in short if wanted)}
     return run_export(
-        model,
-        data,
-        output,
-        int8=int8,
-        version=version,
-        data_name=data_name,
-        calibration_scans=calibration_scans,
-        force=force,
+        Options(
+            model=model,
+            output=output,
+            precisions=frozenset(choice.value for choice in chosen),
+            formats=frozenset(formats or ()),
+            reduce_range=reduce_range,
+            calibration=calibration,
+            validation=validation,
+            data=data,
+            version=version,
+            data_name=data_name,
+            calibration_scans=calibration_scans,
+            force=force,
+        )
     )
 
 

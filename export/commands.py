@@ -3,63 +3,174 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgebrain.errors import EXIT_OK, MissingExtra
+from edgebrain.bundle import MANIFEST, Bundle, built_in_models, open_bundle
+from edgebrain.errors import EXIT_OK, MissingExtra, UsageError
+from edgebrain.types import Precision
+
+from .choices import FormatChoice
+from .formats import Format, Target, targets
+from .progress import Say, telling
+
+if TYPE_CHECKING:
+    from edgebrain.labelled import Sample
+
+    from .contents import Exported
 
 NEEDS = ("torch", "onnx", "onnxscript", "sympy", "safetensors")
+DEFAULT_MODEL = "edge"
+WEIGHTS = "model.safetensors"
 
 
-def run_export(
-    model: Path,
-    data: Path,
-    output: Path,
-    *,
-    int8: bool,
-    version: str,
-    data_name: str | None,
-    calibration_scans: int,
-    force: bool,
-) -> int:
+@dataclass(frozen=True)
+class Options:
+    """The command line, see ``edgebrain export --help``."""
+
+    model: str | None
+    output: Path | None
+    precisions: frozenset[str]
+    formats: frozenset[FormatChoice]
+    reduce_range: bool
+    calibration: Path | None
+    validation: Path | None
+    data: Path | None
+    version: str
+    data_name: str | None
+    calibration_scans: int
+    force: bool
+
+
+def run_export(options: Options) -> int:
     """Export a model and print what became of it.
 
     Raises:
-        MissingExtra: The extra ``export`` is not installed.
-        EdgebrainError: See :func:`edgebrain.export.pipeline.export_bundle`.
+        MissingExtra: The extra ``export`` is not installed, or ``openvino`` where it is needed.
+        UsageError: The options make no sense together.
+        EdgebrainError: See :func:`edgebrain.export.pipeline.export_bundle` and
+            :func:`edgebrain.export.reexport.reexport`.
     """
+    wanted = _targets(options)
     for module in NEEDS:
         if importlib.util.find_spec(module) is None:
             raise MissingExtra("Exporting", extra="export", module=module)
-    from edgebrain.labelled import read_labelled
+    if any(target.engine == "openvino" for target in wanted) and importlib.util.find_spec("openvino") is None:
+        raise MissingExtra("Exporting for OpenVINO", extra="openvino", module="openvino")
+    source = _source(options.model)
+    with telling() as say:
+        if isinstance(source, Bundle):
+            exported = _from_bundle(options, source, wanted, say)
+        else:
+            exported = _from_run(options, source, wanted, say)
+    _show(exported)
+    return EXIT_OK
 
-    from .pipeline import ExportRequest, export_bundle
 
-    exported = export_bundle(
-        ExportRequest(
-            model=model / "model.safetensors" if model.is_dir() else model,
-            output=output,
-            version=version,
-            samples=read_labelled(data),
-            data_name=data_name or data.stem,
-            int8=int8,
-            calibration_scans=calibration_scans,
-            force=force,
+def _targets(options: Options) -> tuple[Target, ...]:
+    everything = FormatChoice.ALL in options.formats
+    formats = [f for f in Format if everything or f.value in {c.value for c in options.formats}]
+    return targets(
+        {Precision(p) for p in options.precisions}, formats, every_format=everything, reduce_range=options.reduce_range
+    )
+
+
+def _source(model: str | None) -> Bundle | Path:
+    """A bundle, or the file with a network's weights."""
+    path = Path(model or DEFAULT_MODEL)
+    if model is None or model in built_in_models() or (path / MANIFEST).is_file():
+        return open_bundle(model or DEFAULT_MODEL)
+    if path.is_dir() and not (path / WEIGHTS).is_file():
+        raise UsageError(
+            f"{path} is neither a training run nor a bundle: it has no {WEIGHTS} and no {MANIFEST}.",
+            remedy="Name the folder that 'edgebrain train' wrote, or a bundle.",
+        )
+    if not path.exists():
+        raise UsageError(
+            f"There is no run, checkpoint or bundle {str(path)!r}.",
+            remedy=f"Bundles that come with edgebrain: {', '.join(built_in_models()) or 'none'}.",
+        )
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def _from_bundle(options: Options, bundle: Bundle, wanted: tuple[Target, ...], say: Say) -> Exported:
+    from .reexport import ReexportRequest, reexport
+    from .scans import calibration_samples, validation_samples
+
+    labels = bundle.manifest.labels
+    calibration, validation = (path or options.data for path in (options.calibration, options.validation))
+    needed = any(target.precision is Precision.INT8 for target in wanted)
+    return reexport(
+        ReexportRequest(
+            bundle=bundle,
+            output=options.output or Path(f"{bundle.manifest.id}-bundle"),
+            targets=wanted,
+            calibration=calibration_samples(calibration, labels) if calibration and needed else None,
+            validation=validation_samples(validation, labels) if validation else None,
+            calibration_scans=options.calibration_scans,
+            force=options.force,
+            say=say,
         )
     )
+
+
+def _from_run(options: Options, model: Path, wanted: tuple[Target, ...], say: Say) -> Exported:
+    from edgebrain.labelled import read_labelled
+    from edgebrain.train.config import SPLITS_FILE
+    from edgebrain.train.models import load_model
+
+    from .pipeline import ExportRequest, export_bundle
+    from .scans import calibration_samples, validation_samples
+
+    recipe = load_model(model).recipe
+    data = options.data or model.parent / SPLITS_FILE
+    if not data.exists():
+        raise UsageError(
+            f"There is no {data}, which says which scans {model} was trained on.",
+            remedy="Give the splits of the training run: --data CSV.",
+        )
+
+    def own(path: Path | None, read: Callable[[Path, Sequence[str]], list[Sample]]) -> list[Sample] | None:
+        return None if path is None else read(path, recipe.data.labels)
+
+    return export_bundle(
+        ExportRequest(
+            model=model,
+            output=options.output or Path(f"{recipe.name}-bundle"),
+            version=options.version,
+            samples=read_labelled(data),
+            data_name=options.data_name or data.stem,
+            targets=wanted,
+            calibration=own(options.calibration, calibration_samples),
+            validation=own(options.validation, validation_samples),
+            calibration_scans=options.calibration_scans,
+            force=options.force,
+            say=say,
+        )
+    )
+
+
+def _show(exported: Exported) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from .gate_report import HEAD, LIMITED
     from .markup import percent, plain
 
-    table = Table("file", "accuracy", "macro-F1", "ECE", box=None, pad_edge=False)
-    for precision, evaluation in exported.evaluations.items():
-        table.add_row(
-            precision, percent(evaluation.accuracy), percent(evaluation.macro_f1), plain(evaluation.calibration.ece)
-        )
     console = Console(highlight=False)
+    table = Table(*HEAD, box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
+    for line in exported.report.table():
+        table.add_row(*line)
     console.print(table)
-    if exported.comparison is not None:
-        failures = exported.comparison.failures
-        console.print(f"gate: {'passed' if not failures else 'FAILED: ' + '; '.join(failures)}")
+    if exported.evaluations:
+        figures = Table("test split", "accuracy", "macro-F1", "ECE", box=None, pad_edge=False)
+        for precision, found in exported.evaluations.items():
+            figures.add_row(precision, percent(found.accuracy), percent(found.macro_f1), plain(found.calibration.ece))
+        console.print(figures)
+    if exported.report.limited:
+        console.print(LIMITED)
+    console.print(f"gate: {exported.report.verdict()}", markup=False)
     console.print(f"bundle: {exported.folder}", markup=False)
-    return EXIT_OK

@@ -25,7 +25,8 @@ class Evidence:
         evaluations: On the test split, by precision; the default one is last.
         elsewhere: Of the default precision on the ``external`` split, where there is one: other sources.
         stress: Of the default precision on the test split, changed in many ways.
-        probes: What the default precision relies on; None for a model without a negative label.
+        probes: What the default precision relies on; None for a model without a negative
+            label or without activation maps.
     """
 
     evaluations: dict[str, Evaluation]
@@ -55,14 +56,15 @@ def gather(folder: Path, precisions: Sequence[Precision], samples: Sequence[Samp
         )
     evaluations = {}
     for precision in precisions:
-        classifier = Classifier.load(folder, precision=precision)
+        classifier = Classifier.load(folder, engine="onnxruntime", precision=precision)
         try:
             evaluations[precision.value] = evaluate_samples(classifier, judged)
             if precision is precisions[-1]:
                 elsewhere = evaluate_samples(classifier, external) if external else None
                 stress = stress_samples(classifier, scans)
-                negative = classifier.bundle.manifest.negative_label
-                probes = None if negative is None else probe_samples(classifier, scans)
+                manifest = classifier.bundle.manifest
+                blind = manifest.negative_label is None or manifest.graph.cam is None
+                probes = None if blind else probe_samples(classifier, scans)
         finally:
             classifier.close()
     return Evidence(evaluations, elsewhere, stress, probes)

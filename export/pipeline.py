@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,33 +12,48 @@ import numpy as np
 
 import edgebrain
 from edgebrain import bundle as bundles
-from edgebrain.decision import DecisionSpec
-from edgebrain.errors import GateFailed, UsageError
-from edgebrain.evaluation.measure import Evaluation
+from edgebrain.errors import UsageError
 from edgebrain.labelled import NO_TUMOR, NOT_BRAIN_MRI, Sample
-from edgebrain.phantom import SAMPLES, draw_phantom
 from edgebrain.place import check_output, replacing
-from edgebrain.preprocessing import prepare
-from edgebrain.selftest import Golden, write_golden
+from edgebrain.selftest import Golden
 from edgebrain.train.config import SPLITS_FILE
 from edgebrain.train.data import PreparedSet, digest, prepare_samples
 from edgebrain.train.models import TrainedModel, load_model
-from edgebrain.types import Float32, Image8, Precision, Scan
+from edgebrain.types import Float32, Image8, Precision
 
 from .card import write_card
+from .contents import (
+    Exported,
+    add_golden,
+    calibration_facts,
+    golden_inputs,
+    graph_spec,
+    keep_changelog,
+    store_golden,
+    store_ranges,
+    write_graphs,
+)
 from .evidence import gather
 from .figures import headline
+from .formats import INT8, Target, targets
+from .gate import Row, judged, make_rows
+from .gate_report import Parity, Report
+from .make import Made, Maker
 from .operating_point import FittedDecision, fit_decision
 from .outlier_limit import FittedLimit, fit_outlier_limit
-from .quantize import calibration_choice, quantize_cpu
-from .to_onnx import check_parity, run_onnx, to_onnx
-from .verify import Comparison, Limits, compare
+from .progress import Say, silent
+from .ranges import Ranges, Source, measure
+from .scans import content_digest, prepare_calibration, refuse_overlap, without_overlap
+from .to_onnx import check_parity, in_batches, same_answers, to_onnx
+from .verify import Judge, Limits, Outputs
 
 MAKE_SPLITS = "Make splits with: edgebrain audit DIR... --splits FILE.csv"
 INTENDED_USE = (
     "Pre-triage of single brain MRI slices for research: orders a reading list. Not a medical device; a person reads "
     "every scan. Not for stroke, bleeding, children, post-operative scans or anything but a brain MRI slice."
 )
+_COMPARED = 256
+"""Validation scans that the ONNX file is compared with its network on."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +66,13 @@ class ExportRequest:
         version: Version of the model.
         samples: Labelled scans with splits: calibration draws from train, decision and gate use val, figures test.
         data_name: Name of the data for people, in the card.
-        int8: Whether to add the INT8 file.
-        calibration_scans: How many scans calibrate it.
+        targets: Files to make.
+        calibration: Scans to calibrate with instead of those of the train split.
+        validation: Scans for decision and gate instead of those of the val split.
+        calibration_scans: How many scans calibrate.
         force: Write the bundle although the gate fails; the failure goes into the manifest.
-        limits: What INT8 may lose.
+        limits: What a file may lose.
+        say: Told what is being done.
     """
 
     model: Path
@@ -63,83 +80,114 @@ class ExportRequest:
     version: str
     samples: Sequence[Sample]
     data_name: str
-    int8: bool = True
+    targets: tuple[Target, ...] = field(default_factory=lambda: targets((), ()))
+    calibration: Sequence[Sample] | None = None
+    validation: Sequence[Sample] | None = None
     calibration_scans: int = 512
     force: bool = False
     limits: Limits = field(default_factory=Limits)
+    say: Say = silent
 
 
 @dataclass(frozen=True)
 class _Decided:
-    """What validation fixed: the decision, the limit of the outlier score, and how INT8 compares."""
+    """What validation fixed: the judge with its decision, what that rests on, the limit of the outlier score."""
 
-    spec: DecisionSpec
+    judge: Judge
     fitted: FittedDecision
     limit: FittedLimit | None
-    comparison: Comparison | None
 
     def describe(self) -> str:
         """What the decision rests on."""
         return "; ".join([self.fitted.describe(), *([] if self.limit is None else [self.limit.describe()])])
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A written bundle, its figures by precision, and the gate's comparison."""
-
-    folder: Path
-    evaluations: dict[str, Evaluation]
-    comparison: Comparison | None
-
-
 def export_bundle(request: ExportRequest) -> Exported:
     """Make a bundle.
 
     Raises:
-        UsageError: The output folder is something else, a split has no scans, or the splits are not the model's own.
+        UsageError: The output folder is something else, a split has no scans, the splits are not the model's own, or
+            calibration scans are in validation.
         TrainingError: The model cannot be read.
         ExportError: The graph cannot be exported or quantised, or the bundle not written.
-        GateFailed: The INT8 file is not as good as the float one, and force was not given.
+        GateFailed: A file is not as good as the float one, and force was not given.
     """
     check_output(request.output)
     trained = load_model(request.model)
     _check_data(request, trained)
     recipe = trained.recipe
-    graph = to_onnx(trained.net.deployed(), recipe.input, _metadata(trained, request.version))
-    check_parity(trained.net, graph, golden_inputs(trained))  # to_onnx compared it with the network made for export
-    files = {Precision.FP32: graph}
-    validation = _split(request.samples, trained, "val")
-    if request.int8:
-        files[Precision.INT8] = quantize_cpu(graph, _calibration(request, trained))
-    outputs = {p: run_onnx(data, validation.images[:, np.newaxis]) for p, data in files.items()}
-    logits = {p: found["logits"] for p, found in outputs.items()}
-    default = Precision.INT8 if request.int8 else Precision.FP32
-    labels = recipe.data.labels
-    negative = labels.index(NO_TUMOR) if NO_TUMOR in labels else None
-    # The file that runs by default decides; the gate then shows that the other one is calibrated alike.
-    fitted = fit_decision(logits[default], validation.targets, negative)
-    limit = _outlier_limit(request, trained, files[default], outputs[default])
-    spec = fitted.spec if limit is None else msgspec.structs.replace(fitted.spec, max_outlier=limit.limit)
-    comparison = None
-    if request.int8:
-        comparison = compare(
-            logits[Precision.FP32],
-            logits[Precision.INT8],
+    request.say("exporting to ONNX")
+    maker = Maker(to_onnx(trained.net.deployed(), recipe.input, _metadata(trained, request.version)))
+    request.say("reading validation scans")
+    validation = _split(request, trained)
+    if any(target.precision is Precision.INT8 for target in request.targets):
+        request.say("calibrating")
+        maker.ranges = _calibrated(request, trained, maker, validation)
+    images = validation.images[:, np.newaxis]
+    parity = _parity(trained, maker.graph, images)
+    negative = recipe.data.labels.index(NO_TUMOR) if NO_TUMOR in recipe.data.labels else None
+
+    def judge(outputs: Outputs) -> Judge:
+        return Judge(
             validation.targets,
-            spec=fitted.spec,
-            negative=negative,
-            limits=request.limits,
+            fit_decision(outputs["logits"], validation.targets, negative).spec,
+            negative,
+            request.limits,
         )
-        if comparison.failures and not request.force:
-            raise GateFailed(
-                f"INT8 is not as good as fp32: {'; '.join(comparison.failures)}.",
-                remedy="Use more calibration scans, or --force to write the bundle with this failure in it.",
-            )
-    return _write(request, trained, files, _Decided(spec, fitted, limit, comparison))
+
+    rows = make_rows(maker, request.targets, images, judge, request.say)
+    decided = _decide(request, trained, validation, _default(rows), negative)
+    rows = [judged(row, rows[0], decided.judge) for row in rows]
+    report = Report(
+        f"{recipe.name} {request.version}",
+        recipe.data.labels,
+        rows,
+        maker.ranges,
+        parity,
+        content_digest(validation),
+    )
+    report.refuse_failures(force=request.force)
+    return _write(request, trained, report, decided)
+
+
+def _default(rows: Sequence[Row]) -> Row:
+    """The file that runs by default."""
+    return next((row for row in rows if row.made.target == INT8), rows[0])
+
+
+def _decide(
+    request: ExportRequest, trained: TrainedModel, validation: PreparedSet, row: Row, negative: int | None
+) -> _Decided:
+    # The file that runs by default decides; the gate then shows that the other ones are calibrated alike.
+    fitted = fit_decision(row.outputs["logits"], validation.targets, negative)
+    limit = _outlier_limit(request, trained, row.made, row.outputs)
+    spec = fitted.spec if limit is None else msgspec.structs.replace(fitted.spec, max_outlier=limit.limit)
+    return _Decided(Judge(validation.targets, spec, negative, request.limits), fitted, limit)
+
+
+def _parity(trained: TrainedModel, graph: bytes, images: Image8) -> Parity:
+    # to_onnx compared the file with the network made for export; this is the trained one, on scans and on phantoms.
+    check_parity(trained.net, graph, golden_inputs(trained.recipe.input))
+    compared = images[:_COMPARED]
+    return Parity(len(compared), check_parity(trained.net, graph, compared), same_answers(trained.net, graph, compared))
+
+
+def _calibrated(request: ExportRequest, trained: TrainedModel, maker: Maker, validation: PreparedSet) -> Ranges:
+    recipe = trained.recipe
+    count = request.calibration_scans
+    if request.calibration is None:
+        chosen = _wanted(request.samples, trained, "train")
+        prepared = prepare_calibration(chosen, recipe.data.labels, recipe.input, count, recipe.seed)
+        prepared = without_overlap(prepared, validation)
+    else:
+        prepared = prepare_calibration(request.calibration, recipe.data.labels, recipe.input, count, recipe.seed)
+        refuse_overlap(prepared, validation)
+    source = Source(maker.sha256, content_digest(prepared))
+    return measure(maker.ready, prepared.images[:, np.newaxis], source)
 
 
 def _outlier_limit(
-    request: ExportRequest, trained: TrainedModel, file: bytes, outputs: Mapping[str, Float32]
+    request: ExportRequest, trained: TrainedModel, made: Made, outputs: Mapping[str, Float32]
 ) -> FittedLimit | None:
     if "outlier" not in outputs:
         return None
@@ -148,7 +196,7 @@ def _outlier_limit(
     if not chosen:
         return fit_outlier_limit(outputs["outlier"], np.empty(0, np.float32))
     pictures = prepare_samples(chosen, recipe.data.labels, recipe.input, None)
-    return fit_outlier_limit(outputs["outlier"], run_onnx(file, pictures.images[:, np.newaxis])["outlier"])
+    return fit_outlier_limit(outputs["outlier"], in_batches(made.open(), pictures.images[:, np.newaxis])["outlier"])
 
 
 def _check_data(request: ExportRequest, trained: TrainedModel) -> None:
@@ -160,31 +208,29 @@ def _check_data(request: ExportRequest, trained: TrainedModel) -> None:
         )
 
 
-def _write(
-    request: ExportRequest,
-    trained: TrainedModel,
-    files: dict[Precision, bytes],
-    decided: _Decided,
-) -> Exported:
+def _write(request: ExportRequest, trained: TrainedModel, report: Report, decided: _Decided) -> Exported:
+    comparison = _default(report.rows).comparison
+    precisions = [p for p in (Precision.FP32, Precision.INT8) if _on_cpu(report.rows, p)]
     with replacing(request.output) as folder:
-        manifest = _fill(folder, request, trained, files, decided)
+        manifest = _fill(folder, request, trained, report, decided)
         bundles.write_manifest(folder, manifest)
-        evidence = gather(folder, list(files), request.samples)
+        request.say("measuring the finished bundle")
+        evidence = gather(folder, precisions, request.samples)
         metrics = {p: headline(e, request.data_name) for p, e in evidence.evaluations.items()}
-        if decided.comparison is not None:
-            metrics["int8"]["gate"] = decided.comparison.to_dict()
+        if comparison is not None:
+            metrics["int8"]["gate"] = comparison.to_dict()
         manifest = bundles.parse_manifest(_with(manifest, metrics), folder)
         bundles.write_manifest(folder, manifest)
         write_card(
-            folder / bundles.CARD,
-            manifest,
-            evidence,
-            decided.describe(),
-            decided.comparison,
-            data_name=request.data_name,
+            folder / bundles.CARD, manifest, evidence, decided.describe(), comparison, data_name=request.data_name
         )
-        _keep_changelog(request, folder)
-    return Exported(request.output, evidence.evaluations, decided.comparison)
+        report.write(folder)
+        keep_changelog(request.output, folder)
+    return Exported(request.output, evidence.evaluations, report)
+
+
+def _on_cpu(rows: Sequence[Row], precision: Precision) -> bool:
+    return any(r.made.target.engine == "onnxruntime" and r.made.target.precision is precision for r in rows)
 
 
 def _with(manifest: bundles.Manifest, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -194,22 +240,11 @@ def _with(manifest: bundles.Manifest, metrics: dict[str, Any]) -> dict[str, Any]
 
 
 def _fill(
-    folder: Path, request: ExportRequest, trained: TrainedModel, files: dict[Precision, bytes], decided: _Decided
+    folder: Path, request: ExportRequest, trained: TrainedModel, report: Report, decided: _Decided
 ) -> bundles.Manifest:
     recipe = trained.recipe
-    phantoms = golden_inputs(trained)
-    golden = Golden(phantoms, {})
-    artifacts = []
-    for precision, data in files.items():
-        name = "model.onnx" if precision is Precision.FP32 else f"model.{precision.value}.onnx"
-        (folder / name).write_bytes(data)
-        hashed = bundles.describe_file(folder / name)
-        artifacts.append(bundles.Artifact(name, "onnxruntime", precision, hashed.sha256, hashed.bytes))
-        outputs = run_onnx(data, phantoms, batch=1)
-        golden.logits[precision.value] = outputs["logits"]
-        if "outlier" in outputs:
-            golden.outlier[precision.value] = outputs["outlier"]
-    (folder / "golden.npz").write_bytes(write_golden(golden))
+    golden = Golden(golden_inputs(trained.recipe.input), {})
+    add_golden(golden, report.rows)
     labels = recipe.data.labels
     return bundles.Manifest(
         schema_version=bundles.SCHEMA_VERSION,
@@ -219,15 +254,11 @@ def _fill(
         labels=labels,
         negative_label=NO_TUMOR if NO_TUMOR in labels else None,
         input=recipe.input,
-        graph=bundles.GraphSpec(
-            embedding="embedding",
-            cam="cam" if "cam" in outputs else None,
-            outlier="outlier" if decided.limit is not None else None,
-            embedding_size=int(run_onnx(files[Precision.FP32], phantoms[:1])["embedding"].shape[1]),
-        ),
-        decision=decided.spec,
-        artifacts=tuple(artifacts),
-        golden=bundles.describe_file(folder / "golden.npz"),
+        graph=graph_spec(report.rows[0].outputs),
+        decision=decided.judge.spec,
+        artifacts=tuple(write_graphs(folder, report.rows)),
+        golden=store_golden(folder, golden),
+        calibration=store_ranges(folder, report.ranges),
         license="Apache-2.0",
         intended_use=INTENDED_USE,
         provenance={
@@ -239,22 +270,11 @@ def _fill(
             "training_data_sha256": trained.facts["data_sha256"],
             "data_sha256": digest(request.samples),
             "data": request.data_name,
+            **calibration_facts(report),
             "thresholds": decided.describe(),
-            "gate": _gate_text(decided.comparison),
+            "gate": report.verdict(),
         },
     )
-
-
-def _gate_text(comparison: Comparison | None) -> str:
-    if comparison is None:
-        return "not needed"
-    return "passed" if not comparison.failures else f"FAILED: {'; '.join(comparison.failures)}"
-
-
-def golden_inputs(trained: TrainedModel) -> Image8:
-    """The prepared phantoms that every bundle is tested with, uint8 [N, 1, H, W]."""
-    spec = trained.recipe.input
-    return np.stack([prepare(Scan(draw_phantom(s), "<phantom>"), spec).image for s in SAMPLES])
 
 
 def _metadata(trained: TrainedModel, version: str) -> dict[str, object]:
@@ -262,22 +282,14 @@ def _metadata(trained: TrainedModel, version: str) -> dict[str, object]:
     return {"id": recipe.name, "version": version, "labels": list(recipe.data.labels), "input": asdict(recipe.input)}
 
 
-def _split(samples: Sequence[Sample], trained: TrainedModel, split: str) -> PreparedSet:
+def _wanted(samples: Sequence[Sample], trained: TrainedModel, split: str) -> list[Sample]:
     labels = trained.recipe.data.labels
     chosen = [s for s in samples if s.split == split and s.label in labels and not s.copy_of and not s.conflict]
     if not chosen:
         raise UsageError(f"The data has no {split} split.", remedy=MAKE_SPLITS)
-    return prepare_samples(chosen, labels, trained.recipe.input, None)
+    return chosen
 
 
-def _calibration(request: ExportRequest, trained: TrainedModel) -> Image8:
-    train = _split(request.samples, trained, "train")
-    chosen = calibration_choice(train.targets, request.calibration_scans, trained.recipe.seed)
-    return train.images[chosen][:, np.newaxis]
-
-
-def _keep_changelog(request: ExportRequest, folder: Path) -> None:
-    # The history of a model is written by people; a new export must not lose it.
-    earlier = request.output / "CHANGELOG.md"
-    if earlier.is_file():
-        shutil.copyfile(earlier, folder / "CHANGELOG.md")
+def _split(request: ExportRequest, trained: TrainedModel) -> PreparedSet:
+    chosen = _wanted(request.samples, trained, "val") if request.validation is None else request.validation
+    return prepare_samples(chosen, trained.recipe.data.labels, trained.recipe.input, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx
@@ -96,6 +96,12 @@ def check_parity(net: nn.Module, model: bytes, images: Image8) -> float:
     return worst
 
 
+def same_answers(net: nn.Module, model: bytes, images: Image8) -> float:
+    """Share of images, uint8 [N, 1, H, W], that a file and its network give the same best label."""
+    expected = _outputs(net, torch.from_numpy(images))["logits"].numpy()
+    return float((run_onnx(model, images)["logits"].argmax(1) == expected.argmax(1)).mean())
+
+
 def _outputs(net: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
     with torch.inference_mode():
         return {name: value for name, value in zip(OUTPUTS, net(images), strict=True) if value is not None}
@@ -112,10 +118,39 @@ def run_onnx(model: bytes, images: Image8, batch: int = 64) -> dict[str, Float32
     Returns:
         Every output, float32 [N, ...].
     """
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return in_batches(open_onnx(model), images, batch)
+
+
+Runner = Callable[[Image8], dict[str, Float32]]
+"""An opened file: uint8 [N, 1, H, W] to every output by name."""
+
+
+def open_onnx(model: bytes, *, literally: bool = False, threads: int = 0) -> Runner:
+    """Open a file on the CPU.
+
+    Args:
+        model: The ONNX file.
+        literally: Run every node as it stands, Q/DQ included, as an engine that follows the graph would.
+        threads: CPU threads; all if 0.
+    """
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    if literally:
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        if type(error).__module__.startswith("onnxruntime"):
+            raise ExportError(f"ONNX Runtime refuses the graph: {error}") from error
+        raise
     names = [node.name for node in session.get_outputs()]
-    steps = [session.run(names, {"image": images[i : i + batch]}) for i in range(0, len(images), batch)]
-    return {name: np.concatenate([step[k] for step in steps]) for k, name in enumerate(names)}
+    return lambda images: dict(zip(names, session.run(names, {"image": images}), strict=True))
+
+
+def in_batches(run: Runner, images: Image8, batch: int = 64) -> dict[str, Float32]:
+    """Run an opened file over any number of images, ``batch`` at a time."""
+    steps = [run(images[i : i + batch]) for i in range(0, len(images), batch)]
+    return {name: np.concatenate([step[name] for step in steps]) for name in steps[0]}
 
 
 def _random_images(count: int, spec: InputSpec) -> Image8:

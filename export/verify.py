@@ -1,16 +1,29 @@
-"""The gate: a smaller file must be as good as the one it came from, on scans that it was not calibrated with."""
+"""The gate: a smaller file must be as good as the one it came from, on scans that it was not calibrated with.
+
+Where there are no such scans, only the golden inputs of the bundle are left: drawn phantoms, on which both files must
+say the same. That is a limited gate, and says so.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from edgebrain.calibration import calibration_error
-from edgebrain.decision import DecisionSpec, probabilities_of
+from edgebrain.decision import DecisionSpec, outlier_score, probabilities_of
 from edgebrain.intervals import mcnemar
+from edgebrain.metrics import class_rates, confusion_matrix
 from edgebrain.types import Float32, Float64
+
+GOLDEN_SHIFT = 0.15
+"""Largest change of a probability of a golden input in a limited gate. Phantoms lie between the classes, where 8 bits
+move a probability more than on scans."""
+Outputs = Mapping[str, Float32]
+"""What a graph gives, by the name of the output."""
+Targets = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -22,12 +35,14 @@ class Limits:
         flips: Largest share of scans that the float file calls a tumour and the quantised one does not.
         ece_change: Largest change of the expected calibration error, either way.
         to_standard: Largest share of the tumours that only the quantised file puts below ``standard_below``.
+        outlier: Largest share of scans that only one of the files takes for no brain MRI.
     """
 
     accuracy_drop: float = 0.002
     flips: float = 0.001
     ece_change: float = 0.005
     to_standard: float = 0.001
+    outlier: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,13 @@ class Comparison:
         ece: Expected calibration error of the float file.
         ece_quantised: Of the quantised file.
         largest_shift: Largest change of any probability.
+        mean_shift: Mean absolute change of a probability.
+        recall: Of the float file, by class in the order of the labels; None where a class has no scan.
+        recall_quantised: Of the quantised file.
+        outlier_shift: Largest change of an outlier score; None where the graph has none.
+        outlier_changes: Scans that only one of the files takes for no brain MRI.
+        limited: Whether there were no held-out scans: the figures are of golden inputs, and the float file's answers
+            stand for the truth.
         failures: Limits that are broken, in words; empty when the gate passes.
     """
 
@@ -58,6 +80,12 @@ class Comparison:
     ece: float
     ece_quantised: float
     largest_shift: float
+    mean_shift: float
+    recall: tuple[float | None, ...]
+    recall_quantised: tuple[float | None, ...]
+    outlier_shift: float | None
+    outlier_changes: int
+    limited: bool
     failures: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,64 +93,114 @@ class Comparison:
         return asdict(self)
 
 
-def compare(
-    original: Float32,
-    quantised: Float32,
-    targets: np.ndarray[tuple[int], np.dtype[np.int64]],
-    *,
-    spec: DecisionSpec,
-    negative: int | None,
-    limits: Limits,
-) -> Comparison:
-    """Compare two files by their logits.
+@dataclass(frozen=True)
+class Judge:
+    """What files are compared on, and how strictly.
 
-    Args:
-        original: float32 [N, K] of the float file.
-        quantised: float32 [N, K] of the quantised one.
-        targets: int64 [N].
-        spec: The decision that both files are used with.
+    Attributes:
+        targets: int64 [N]; None where only golden inputs are at hand.
+        spec: The decision that every file is used with.
         negative: Index of the label that means "no tumour", or None.
         limits: What may be lost.
-
-    Returns:
-        The comparison, with the limits that are broken.
     """
-    first, second = probabilities_of(original, spec.temperature), probabilities_of(quantised, spec.temperature)
-    right, right_quantised = first.argmax(1) == targets, second.argmax(1) == targets
-    flips, tumours, to_standard = 0, 0, 0
-    if negative is not None:
-        flips = int(((first.argmax(1) != negative) & (second.argmax(1) == negative)).sum())
-        ill = targets != negative
-        tumours = int(ill.sum())
-        kept, still_kept = (1 - p[:, negative] >= spec.standard_below for p in (first, second))
-        to_standard = int((ill & kept & ~still_kept).sum())
-    ece, ece_quantised = _ece(first, right), _ece(second, right_quantised)
-    drop = float(right.mean() - right_quantised.mean())
+
+    targets: Targets | None
+    spec: DecisionSpec
+    negative: int | None
+    limits: Limits
+
+    def compare(self, original: Outputs, other: Outputs) -> Comparison:
+        """Compare two files by their outputs on the same inputs.
+
+        Args:
+            original: Outputs of the float file: ``logits`` [N, K], ``outlier`` [N] where it has one.
+            other: Outputs of the file to judge.
+
+        Returns:
+            The comparison, with the limits that are broken.
+        """
+        temperature = self.spec.temperature
+        first, second = (probabilities_of(outputs["logits"], temperature) for outputs in (original, other))
+        limited = self.targets is None
+        targets = first.argmax(1).astype(np.int64) if self.targets is None else self.targets
+        right, right_other = first.argmax(1) == targets, second.argmax(1) == targets
+        tumours, to_standard = self._to_standard(first, second, targets)
+        shift, changes = self._outliers(original, other)
+        found = Comparison(
+            scans=len(targets),
+            accuracy=float(right.mean()),
+            accuracy_quantised=float(right_other.mean()),
+            p_value=float(mcnemar(right, right_other).p_value),
+            flips=self._flips(first, second),
+            tumours=tumours,
+            to_standard=to_standard,
+            ece=_ece(first, right),
+            ece_quantised=_ece(second, right_other),
+            largest_shift=float(np.abs(first - second).max()),
+            mean_shift=float(np.abs(first - second).mean()),
+            recall=_recall(targets, first),
+            recall_quantised=_recall(targets, second),
+            outlier_shift=shift,
+            outlier_changes=changes,
+            limited=limited,
+            failures=(),
+        )
+        return replace(found, failures=_broken_on_golden(found) if limited else _broken(found, self.limits))
+
+    def _flips(self, first: Float64, second: Float64) -> int:
+        if self.negative is None:
+            return 0
+        return int(((first.argmax(1) != self.negative) & (second.argmax(1) == self.negative)).sum())
+
+    def _to_standard(self, first: Float64, second: Float64, targets: Targets) -> tuple[int, int]:
+        if self.negative is None:
+            return 0, 0
+        ill = targets != self.negative
+        kept, still_kept = (1 - p[:, self.negative] >= self.spec.standard_below for p in (first, second))
+        return int(ill.sum()), int((ill & kept & ~still_kept).sum())
+
+    def _outliers(self, original: Outputs, other: Outputs) -> tuple[float | None, int]:
+        if "outlier" not in original:
+            return None, 0
+        scores = [np.array([outlier_score(float(v)) for v in o["outlier"]]) for o in (original, other)]
+        limit = 1.0 if self.spec.max_outlier is None else self.spec.max_outlier
+        changes = int(((scores[0] > limit) != (scores[1] > limit)).sum())
+        return float(np.abs(scores[0] - scores[1]).max()), changes
+
+
+def _broken(found: Comparison, limits: Limits) -> tuple[str, ...]:
+    drop = found.accuracy - found.accuracy_quantised
     broken = {
         f"accuracy falls by {drop:.2%}, more than {limits.accuracy_drop:.2%}": drop > limits.accuracy_drop,
-        f"{flips} of {len(targets)} scans flip from tumour to no tumour, more than {limits.flips:.2%}": (
-            flips > limits.flips * len(targets)
+        f"{found.flips} of {found.scans} scans flip from tumour to no tumour, more than {limits.flips:.2%}": (
+            found.flips > limits.flips * found.scans
         ),
-        f"{to_standard} of {tumours} tumours fall below standard_below, more than {limits.to_standard:.2%}": (
-            to_standard > limits.to_standard * tumours
+        f"{found.to_standard} of {found.tumours} tumours fall below standard_below, more than "
+        f"{limits.to_standard:.2%}": found.to_standard > limits.to_standard * found.tumours,
+        f"ECE changes from {found.ece:.4f} to {found.ece_quantised:.4f}, more than {limits.ece_change}": (
+            abs(found.ece_quantised - found.ece) > limits.ece_change
         ),
-        f"ECE changes from {ece:.4f} to {ece_quantised:.4f}, more than {limits.ece_change}": (
-            abs(ece_quantised - ece) > limits.ece_change
+        f"{found.outlier_changes} of {found.scans} scans are an outlier to one file only, more than "
+        f"{limits.outlier:.2%}": found.outlier_changes > limits.outlier * found.scans,
+    }
+    return tuple(text for text, failed in broken.items() if failed)
+
+
+def _broken_on_golden(found: Comparison) -> tuple[str, ...]:
+    other = round((1 - found.accuracy_quantised) * found.scans)
+    broken = {
+        f"{other} of {found.scans} golden inputs get another label": other > 0,
+        f"a probability of a golden input changes by {found.largest_shift:.3f}, more than {GOLDEN_SHIFT}": (
+            # Asked so that a number that is none is never within the limit.
+            not found.largest_shift <= GOLDEN_SHIFT
         ),
     }
-    return Comparison(
-        scans=len(targets),
-        accuracy=float(right.mean()),
-        accuracy_quantised=float(right_quantised.mean()),
-        p_value=float(mcnemar(right, right_quantised).p_value),
-        flips=flips,
-        tumours=tumours,
-        to_standard=to_standard,
-        ece=ece,
-        ece_quantised=ece_quantised,
-        largest_shift=float(np.abs(first - second).max()),
-        failures=tuple(text for text, failed in broken.items() if failed),
-    )
+    return tuple(text for text, failed in broken.items() if failed)
+
+
+def _recall(targets: Targets, probabilities: Float64) -> tuple[float | None, ...]:
+    confusion = confusion_matrix(targets.astype(np.intp), probabilities.argmax(1), probabilities.shape[1])
+    return tuple(None if np.isnan(v) else float(v) for v in class_rates(confusion).recall)
 
 
 def _ece(probabilities: Float64, right: np.ndarray[Any, np.dtype[np.bool_]]) -> float:

@@ -85,7 +85,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     # Never engines, classifier, cli or export: training knows pictures and figures, not how they are served.
     "train": FIGURES
     | {"", "preprocessing", "readers", "imaging", "labelled", "files", "outputs", "cpus", "heads", "inner", "report"},
-    "export": RUNTIME | {""},
+    "export": RUNTIME | {"", "folders"},
 }
 """What each module or package of ``edgebrain`` may import of ours, imports for type checking included."""
 

@@ -9,7 +9,9 @@ onnx = pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
 pytest.importorskip("torch", reason="the extra 'export' brings torch")
 
 from edgebrain.errors import ExportError  # noqa: E402 - after the skip
-from edgebrain.export.quantize import calibration_choice, quantize_cpu  # noqa: E402
+from edgebrain.export.formats import Layout  # noqa: E402
+from edgebrain.export.quantize import calibration_choice, quantize  # noqa: E402
+from edgebrain.export.ranges import Source, measure, simplified  # noqa: E402
 from edgebrain.export.to_onnx import run_onnx, to_onnx  # noqa: E402
 from edgebrain.phantom import PhantomSpec, draw_phantom  # noqa: E402
 from edgebrain.preprocessing import prepare  # noqa: E402
@@ -26,7 +28,13 @@ def images(trained: TrainedModel) -> Image8:
 @pytest.fixture(scope="module")
 def pair(trained: TrainedModel, images: Image8) -> tuple[bytes, bytes]:
     graph = to_onnx(trained.net, trained.recipe.input, {"id": "small"})
-    return graph, quantize_cpu(graph, images[:16])
+    return graph, int8_of(graph, images[:16])
+
+
+def int8_of(graph: bytes, images: Image8) -> bytes:
+    ready = simplified(graph)
+    data: bytes = quantize(ready, measure(ready, images, Source("", "")), Layout.U8S8).SerializeToString()
+    return data
 
 
 def test_int8_stays_close_on_scans_it_was_not_calibrated_with(pair: tuple[bytes, bytes], images: Image8) -> None:
@@ -64,7 +72,7 @@ def test_metadata_travels(pair: tuple[bytes, bytes]) -> None:
 
 def test_too_few_calibration_scans_are_refused(pair: tuple[bytes, bytes], images: Image8) -> None:
     with pytest.raises(ExportError, match="too few"):
-        quantize_cpu(pair[0], images[:3])
+        int8_of(pair[0], images[:3])
 
 
 def test_calibration_choice_is_even_and_repeatable() -> None:

@@ -8,15 +8,19 @@ import pytest
 pytest.importorskip("torch", reason="the package edgebrain.export needs the extra 'export'")
 
 from edgebrain.decision import DecisionSpec
-from edgebrain.export.verify import Comparison, Limits, compare
+from edgebrain.export.verify import Comparison, Judge, Limits
 
 TARGETS = np.array([0, 1, 2, 3] * 50, np.int64)
 SPEC = DecisionSpec(standard_below=0.3)
 SURE = (np.eye(4, dtype=np.float32) * 6)[TARGETS]
 
 
+def compare(original: np.ndarray, quantised: np.ndarray, *, negative: int | None, limits: Limits) -> Comparison:
+    return Judge(TARGETS, SPEC, negative, limits).compare({"logits": original}, {"logits": quantised})
+
+
 def gate(quantised: np.ndarray, limits: Limits | None = None) -> Comparison:
-    return compare(SURE, quantised, TARGETS, spec=SPEC, negative=2, limits=limits or Limits())
+    return compare(SURE, quantised, negative=2, limits=limits or Limits())
 
 
 def test_equal_files_pass() -> None:
@@ -54,22 +58,22 @@ def test_a_tumour_that_only_int8_leaves_as_standard_fails() -> None:
     original, quantised = SURE.copy(), SURE.copy()
     original[0], quantised[0] = logits_of(0.65), logits_of(0.75)
     loose = Limits(accuracy_drop=1.0, ece_change=1.0)
-    result = compare(original, quantised, TARGETS, spec=SPEC, negative=2, limits=loose)
+    result = compare(original, quantised, negative=2, limits=loose)
     assert (result.flips, result.to_standard, result.tumours) == (0, 1, 150)
     assert any("1 of 150 tumours fall below standard_below" in text for text in result.failures)
-    back = compare(quantised, original, TARGETS, spec=SPEC, negative=2, limits=loose)
+    back = compare(quantised, original, negative=2, limits=loose)
     assert (back.to_standard, back.failures) == (0, ())
 
 
 def test_a_scan_without_a_tumour_may_become_standard() -> None:
     original, quantised = SURE.copy(), SURE.copy()
     original[2], quantised[2] = logits_of(0.65), logits_of(0.75)
-    result = compare(original, quantised, TARGETS, spec=SPEC, negative=2, limits=Limits(ece_change=1.0))
+    result = compare(original, quantised, negative=2, limits=Limits(ece_change=1.0))
     assert (result.to_standard, result.failures) == (0, ())
 
 
 def test_without_a_negative_label_nothing_is_standard() -> None:
-    result = compare(SURE, SURE, TARGETS, spec=SPEC, negative=None, limits=Limits())
+    result = compare(SURE, SURE, negative=None, limits=Limits())
     assert (result.flips, result.tumours, result.to_standard, result.failures) == (0, 0, 0, ())
 
 

@@ -1,0 +1,149 @@
+"""What happens to an INT8 file that is not good enough, and what the report says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
+pytest.importorskip("torch", reason="the package edgebrain.export needs the extra 'export'")
+
+import msgspec  # noqa: E402 - after the skip
+
+from edgebrain.decision import DecisionSpec  # noqa: E402
+from edgebrain.export.formats import FLOAT, INT8, INT8_REDUCED, TARGETS, Format  # noqa: E402
+from edgebrain.export.gate import Row, make_rows  # noqa: E402
+from edgebrain.export.gate_report import Parity, Report  # noqa: E402
+from edgebrain.export.layouts import violations  # noqa: E402
+from edgebrain.export.make import Maker  # noqa: E402
+from edgebrain.export.ranges import Source, measure  # noqa: E402
+from edgebrain.export.to_onnx import to_onnx  # noqa: E402
+from edgebrain.export.topology import consumers  # noqa: E402
+from edgebrain.export.verify import Judge, Limits, Outputs  # noqa: E402
+from edgebrain.phantom import PhantomSpec, draw_phantom  # noqa: E402
+from edgebrain.preprocessing import prepare  # noqa: E402
+from edgebrain.train.models import TrainedModel  # noqa: E402
+from edgebrain.types import Image8, Precision, Scan  # noqa: E402
+
+TRT = TARGETS[Precision.INT8, Format.TENSORRT]
+HALF = TARGETS[Precision.FP16, Format.TENSORRT]
+LOOSE = Limits(flips=1.0, ece_change=0.002, to_standard=1.0)
+
+
+@pytest.fixture(scope="module")
+def images(trained: TrainedModel) -> Image8:
+    drawn = [draw_phantom(PhantomSpec(seed=s, side=96, t2_like=s % 2 == 0)) for s in range(32)]
+    return np.stack([prepare(Scan(d, "phantom"), trained.recipe.input).image for d in drawn])
+
+
+@pytest.fixture(scope="module")
+def graph(trained: TrainedModel) -> bytes:
+    return to_onnx(trained.net.deployed(), trained.recipe.input, {"id": "small"})
+
+
+@pytest.fixture
+def maker(graph: bytes, images: Image8) -> Maker:
+    made = Maker(graph)
+    made.ranges = measure(made.ready, images[:16], Source(made.sha256, "scans"))
+    return made
+
+
+def judging(limits: Limits) -> Callable[[Outputs], Judge]:
+    """The float file's answers are the truth."""
+
+    def judge(outputs: Outputs) -> Judge:
+        return Judge(outputs["logits"].argmax(1).astype(np.int64), DecisionSpec(), 2, limits)
+
+    return judge
+
+
+def spoil(maker: Maker) -> str:
+    """Make the range of one layer's input far too wide, as an outlier among the calibration scans would; its name."""
+    assert maker.ranges is not None
+    readers = consumers(maker.ready.graph)
+    nodes = {n.name: n for n in maker.ready.graph.node}
+    name = next(n for n in maker.quantisable() if len(readers[nodes[n].input[0]]) == 1)
+    tensor = nodes[name].input[0]
+    wide = {**maker.ranges.tensors, tensor: (-1e4, 1e4)}
+    maker.ranges = msgspec.structs.replace(maker.ranges, tensors=wide)
+    return name
+
+
+def test_every_file_of_one_calibration_passes_and_keeps_its_layout(maker: Maker, images: Image8) -> None:
+    targets = (FLOAT, INT8, INT8_REDUCED, TRT, HALF)
+    rows = make_rows(maker, targets, images[16:], judging(LOOSE), lambda _: None)
+    assert [row.made.target for row in rows] == list(targets)
+    assert [row.failures for row in rows] == [()] * 5
+    for row in rows[1:]:
+        layout = row.made.target.layout
+        assert layout is not None
+        assert violations(onnx.load_from_string(row.made.data), layout) == []
+    assert rows[3].latency_ms is None
+    assert (rows[1].latency_ms or 0) > 0
+
+
+def test_the_worst_layer_is_found_and_kept_in_float(maker: Maker, images: Image8) -> None:
+    name = spoil(maker)
+    told: list[str] = []
+    _, row = make_rows(maker, (FLOAT, TRT), images, judging(LOOSE), told.append)
+    assert row.float_layers == (name,)
+    assert row.failures == ()
+    assert any("alone in INT8" in text for text in told)
+    quantised = onnx.load_from_string(row.made.data).graph
+    layer = next(n for n in quantised.node if n.name == name)
+    assert "DequantizeLinear" not in layer.input[1]
+
+
+def test_a_file_that_never_passes_fails(maker: Maker, images: Image8) -> None:
+    _, row = make_rows(maker, (FLOAT, INT8), images, judging(Limits(accuracy_drop=-1.0)), lambda _: None)
+    assert row.float_layers == ()
+    assert any("accuracy falls" in text for text in row.failures)
+
+
+def test_report_names_what_was_kept_and_what_failed(maker: Maker, images: Image8, tmp_path: Path) -> None:
+    name = spoil(maker)
+    rows = make_rows(maker, (FLOAT, TRT), images, judging(LOOSE), lambda _: None)
+    strict = Judge(np.zeros(len(images), np.int64), DecisionSpec(), 2, Limits(accuracy_drop=-1.0))
+    half = maker.make(HALF)
+    failed = Row(half, rows[0].outputs, None, comparison=strict.compare(rows[0].outputs, rows[0].outputs))
+    report = Report("small 1", ["a", "b", "c", "d"], [*rows, failed], maker.ranges, Parity(3, 1e-7, 1.0), "sha")
+    assert report.verdict().startswith("FAILED: model.trt.fp16.onnx: accuracy falls")
+    report.write(tmp_path)
+    told = json.loads((tmp_path / "export_report.json").read_text(encoding="utf-8"))
+    assert told["files"][1]["float_layers"] == [name]
+    assert told["calibration"] == {"scans": 16, "data_sha256": "scans"}
+    text = (tmp_path / "export_report.md").read_text(encoding="utf-8")
+    assert f"Kept in float: {name}." in text
+    assert "Broken limits:" in text
+    assert "On 3 inputs" in text
+
+
+@pytest.mark.parametrize(("shift", "passes"), [(0.0, True), (0.3, True), (3.0, False)])
+def test_limited_gate_wants_the_same_answers_on_golden_inputs(shift: float, passes: bool) -> None:
+    first = np.array([[4.0, 0, 0, 0], [0, 4.0, 0, 0]], np.float32)
+    second = first + np.array([[0, shift, 0, 0]], np.float32)
+    found = Judge(None, DecisionSpec(), 2, Limits()).compare({"logits": first}, {"logits": second})
+    assert found.limited
+    assert (found.failures == ()) is passes
+
+
+def test_limited_gate_fails_on_numbers_that_are_none() -> None:
+    first = np.array([[4.0, 0, 0, 0]], np.float32)
+    found = Judge(None, DecisionSpec(), 2, Limits()).compare({"logits": first}, {"logits": first * np.nan})
+    assert found.failures
+
+
+def test_outlier_scores_that_cross_the_limit_fail() -> None:
+    logits = np.eye(4, dtype=np.float32) * 6
+    judge = Judge(np.arange(4), DecisionSpec(max_outlier=0.5), 2, Limits())
+    original = {"logits": logits, "outlier": np.array([-3, -3, -3, 3], np.float32)}
+    other = {"logits": logits, "outlier": np.array([-3, -3, 3, 3], np.float32)}
+    assert judge.compare(original, original).failures == ()
+    found = judge.compare(original, other)
+    assert found.outlier_changes == 1
+    assert found.outlier_shift == pytest.approx(0.905, abs=1e-3)
+    assert any("1 of 4 scans are an outlier to one file only" in text for text in found.failures)
