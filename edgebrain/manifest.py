@@ -44,7 +44,8 @@ def _without_outlier(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _without_heads_and_layouts(tree: dict[str, Any]) -> dict[str, Any]:
     """Version 3 may hold heads to adapt, one that stands in for the graph's own, layouts, and calibration ranges."""
-    if "heads" in tree or "head" in tree or "calibration" in tree or any("layout" in a for a in tree["artifacts"]):
+    new = [*(tree.get(k) for k in ("heads", "head", "calibration")), *(a.get("layout") for a in tree["artifacts"])]
+    if any(new):
         raise ValueError("there are no heads, layouts and calibration ranges in this version")
     return {**tree, "heads": [], "head": None, "calibration": None}
 

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the package edgebrain.export needs the extra 'export'")
 
-from edgebrain.export import place
+from edgebrain import place
 
 FILES = 5
 WRITER = """
