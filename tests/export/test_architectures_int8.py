@@ -14,25 +14,26 @@ import numpy as np
 import pytest
 
 pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
-torch = pytest.importorskip("torch", reason="the extra 'export' brings torch")
+pytest.importorskip("torch", reason="the extra 'export' brings torch")
 
-from torch import Tensor, nn  # noqa: E402 - after the skip
+import torch
+from torch import Tensor, nn
 
-from edgebrain.bundle import open_bundle  # noqa: E402
-from edgebrain.export.formats import FLOAT, TARGETS, Format, Target, targets  # noqa: E402
-from edgebrain.export.make import Maker  # noqa: E402
-from edgebrain.export.pipeline import ExportRequest, export_bundle  # noqa: E402
-from edgebrain.export.ranges import Source, measure  # noqa: E402
-from edgebrain.export.to_onnx import in_batches, run_onnx, to_onnx  # noqa: E402
-from edgebrain.export.verify import Limits  # noqa: E402
-from edgebrain.labelled import Sample  # noqa: E402
-from edgebrain.phantom import PhantomSpec, draw_phantom  # noqa: E402
-from edgebrain.preprocessing import prepare  # noqa: E402
-from edgebrain.train.config import load_recipe  # noqa: E402
-from edgebrain.train.data import digest  # noqa: E402
-from edgebrain.train.edge import EdgeOutput  # noqa: E402
-from edgebrain.train.models import build, save_model  # noqa: E402
-from edgebrain.types import Image8, InputSpec, Precision, Scan  # noqa: E402
+from edgebrain.bundle import open_bundle
+from edgebrain.export.formats import FLOAT, TARGETS, Format, Target, targets
+from edgebrain.export.make import Maker
+from edgebrain.export.pipeline import ExportRequest, export_bundle
+from edgebrain.export.ranges import Source, measure
+from edgebrain.export.to_onnx import in_batches, run_onnx, to_onnx
+from edgebrain.export.verify import Limits
+from edgebrain.labelled import Sample
+from edgebrain.phantom import PhantomSpec, draw_phantom
+from edgebrain.preprocessing import prepare
+from edgebrain.train.config import load_recipe
+from edgebrain.train.data import digest
+from edgebrain.train.edge import EdgeOutput
+from edgebrain.train.models import build, save_model
+from edgebrain.types import Image8, InputSpec, Precision, Scan
 
 WANTED: Sequence[Target] = [target for target in TARGETS.values() if target != FLOAT]
 FAST = ("cnn3", "resnet18", "transformer")
@@ -94,7 +95,7 @@ def test_every_layout_of_every_kind_of_network(name: str) -> None:
 def test_a_binary_network_without_a_map_is_exported_by_the_same_command(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="the extra 'openvino' brings it")
     recipe = load_recipe("cnn3-binary", ["input.width=32", "input.height=32", "cnn.filters=[8, 8, 8]"])
-    samples = []
+    samples: list[Sample] = []
     for split in ("train", "val", "test"):
         for k in range(10):
             path = tmp_path / f"{split}{k}.png"
@@ -111,7 +112,7 @@ def test_a_binary_network_without_a_map_is_exported_by_the_same_command(tmp_path
         "1",
         samples,
         "drawn",
-        targets=targets({Precision.INT8, Precision.FP16}, Format, every_format=True),
+        targets=targets({Precision.INT8, Precision.FP16}, list(Format), every_format=True),
         limits=Limits(1.0, 1.0, 1.0, 1.0),
     )
     export_bundle(request)

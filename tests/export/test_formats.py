@@ -20,7 +20,7 @@ def test_nothing_asked_for_is_int8_for_cpus() -> None:
 
 
 def test_everything_is_seven_files() -> None:
-    made = targets(Precision, Format, every_format=True, reduce_range=True)
+    made = targets(list(Precision), list(Format), every_format=True, reduce_range=True)
     assert [t.file for t in made] == [
         "model.onnx",
         "model.int8.onnx",
@@ -58,7 +58,11 @@ def test_every_wish_has_a_file_or_is_refused() -> None:
 
 
 def test_fp16_in_all_formats_is_no_mistake_because_of_onnx() -> None:
-    assert [t.engine for t in targets({FP16}, Format, every_format=True)] == ["onnxruntime", "openvino", "tensorrt"]
+    assert [t.engine for t in targets({FP16}, list(Format), every_format=True)] == [
+        "onnxruntime",
+        "openvino",
+        "tensorrt",
+    ]
 
 
 def test_one_wish_that_cannot_be_met_is_not_left_out_in_silence() -> None:

@@ -9,25 +9,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
+pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
 pytest.importorskip("torch", reason="the package edgebrain.export needs the extra 'export'")
 
-import msgspec  # noqa: E402 - after the skip
+import msgspec
+import onnx
 
-from edgebrain.decision import DecisionSpec  # noqa: E402
-from edgebrain.export.formats import FLOAT, INT8, INT8_REDUCED, TARGETS, Format  # noqa: E402
-from edgebrain.export.gate import Row, make_rows  # noqa: E402
-from edgebrain.export.gate_report import Parity, Report  # noqa: E402
-from edgebrain.export.layouts import violations  # noqa: E402
-from edgebrain.export.make import Maker  # noqa: E402
-from edgebrain.export.ranges import Source, measure  # noqa: E402
-from edgebrain.export.to_onnx import to_onnx  # noqa: E402
-from edgebrain.export.topology import consumers  # noqa: E402
-from edgebrain.export.verify import Judge, Limits, Outputs  # noqa: E402
-from edgebrain.phantom import PhantomSpec, draw_phantom  # noqa: E402
-from edgebrain.preprocessing import prepare  # noqa: E402
-from edgebrain.train.models import TrainedModel  # noqa: E402
-from edgebrain.types import Image8, Precision, Scan  # noqa: E402
+from edgebrain.decision import DecisionSpec
+from edgebrain.export.formats import FLOAT, INT8, INT8_REDUCED, TARGETS, Format
+from edgebrain.export.gate import Row, make_rows
+from edgebrain.export.gate_report import Parity, Report
+from edgebrain.export.layouts import violations
+from edgebrain.export.make import Maker
+from edgebrain.export.ranges import Source, measure
+from edgebrain.export.to_onnx import to_onnx
+from edgebrain.export.topology import consumers
+from edgebrain.export.verify import Judge, Limits, Outputs
+from edgebrain.phantom import PhantomSpec, draw_phantom
+from edgebrain.preprocessing import prepare
+from edgebrain.train.models import TrainedModel
+from edgebrain.types import Image8, Precision, Scan
 
 TRT = TARGETS[Precision.INT8, Format.TENSORRT]
 HALF = TARGETS[Precision.FP16, Format.TENSORRT]

@@ -7,14 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
+pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
 pytest.importorskip("torch", reason="the package edgebrain.export needs the extra 'export'")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402 - after the skip
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
-from edgebrain.errors import ExportError  # noqa: E402
-from edgebrain.export.formats import Layout  # noqa: E402
-from edgebrain.export.layouts import check_layout, violations  # noqa: E402
+from edgebrain.errors import ExportError
+from edgebrain.export.formats import Layout
+from edgebrain.export.layouts import check_layout, violations
 
 Edit = Callable[[onnx.ModelProto], None]
 
@@ -95,7 +96,9 @@ def put(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
 
 
 def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
-    return next(n for n in model.graph.node if n.name == name)
+    (found,) = (n for n in model.graph.node if n.name == name)
+    assert isinstance(found, onnx.NodeProto)
+    return found
 
 
 def reversed_order(model: onnx.ModelProto) -> None:
