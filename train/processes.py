@@ -40,9 +40,10 @@ def trainer_options(machines: Machines) -> dict[str, Any]:
     """
     import torch
 
-    local = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
-    devices = machines.devices or local
-    nodes = machines.nodes or max(1, int(os.environ.get("WORLD_SIZE") or 1) // local)
+    # Lightning's own launcher sets WORLD_SIZE too, but not how many of them are here: the options say it there.
+    local = int(os.environ.get("LOCAL_WORLD_SIZE") or 0)
+    started = int(os.environ.get("WORLD_SIZE") or 1) // local if local else 1
+    devices, nodes = machines.devices or local or 1, machines.nodes or started
     if devices * nodes == 1:
         return {"accelerator": "auto", "devices": 1}
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0

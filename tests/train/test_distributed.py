@@ -214,6 +214,9 @@ def test_what_torchrun_started_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> 
     assert trainer_options(Machines()) == {"accelerator": "auto", "devices": 1}
     assert trainer_options(Machines(devices=2, nodes=3))["num_nodes"] == 3
     monkeypatch.setenv("WORLD_SIZE", "6")
+    # As in a process that Lightning itself started for --devices 6.
+    options = trainer_options(Machines(devices=6))
+    assert (options["devices"], options["num_nodes"]) == (6, 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     options = trainer_options(Machines())
     assert (options["devices"], options["num_nodes"], options["accelerator"]) == (2, 3, "cpu")
