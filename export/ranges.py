@@ -24,7 +24,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from edgebrain.errors import ExportError, InvalidManifest
 from edgebrain.types import Image8
 
-from .topology import name_nodes
+from .topology import keep_properties, name_nodes
 
 FILE = "calibration.json"
 SCHEMA = 1
@@ -85,6 +85,9 @@ def simplified(model: bytes) -> onnx.ModelProto:
         quant_pre_process(str(source), str(ready), skip_symbolic_shape=False)
         graph = onnx.load(str(ready))
     name_nodes(graph.graph.node)
+    keep_properties(
+        onnx.load_from_string(model), graph
+    )  # the step above shuffles them, and files must come out the same
     return graph
 
 

@@ -30,8 +30,6 @@ from .ranges import Ranges, Source, measure, read_ranges
 from .scans import content_digest, prepare_calibration, refuse_overlap
 from .verify import Judge, Limits
 
-_SEED = 0
-
 
 @dataclass(frozen=True)
 class ReexportRequest:
@@ -117,7 +115,7 @@ def _ranges(
     manifest = request.bundle.manifest
     if request.calibration is not None:
         prepared = prepare_calibration(
-            request.calibration, manifest.labels, manifest.input, request.calibration_scans, _SEED
+            request.calibration, manifest.labels, manifest.input, request.calibration_scans, _seed(manifest)
         )
         if validation is not None:
             refuse_overlap(prepared, validation)
@@ -131,6 +129,12 @@ def _ranges(
             "gate).",
         )
     return read_ranges(request.bundle.read(stored), request.bundle.folder / stored.file, original.sha256)
+
+
+def _seed(manifest: bundles.Manifest) -> int:
+    """The training's, which chose the calibration scans before: the same scans give the same files again."""
+    seed = manifest.provenance.get("seed")
+    return seed if isinstance(seed, int) and seed >= 0 else 0
 
 
 def _write(request: ReexportRequest, report: Report) -> None:

@@ -14,10 +14,10 @@ pytest.importorskip("torch", reason="the extra 'export' brings torch")
 pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
 
 import edgebrain
+from edgebrain import place
 from edgebrain.bundle import open_bundle
 from edgebrain.cli.app import run
 from edgebrain.errors import ExportError, GateFailed, TrainingError, UsageError
-from edgebrain.export import place
 from edgebrain.export.pipeline import ExportRequest, export_bundle
 from edgebrain.export.verify import Limits
 from edgebrain.labelled import Sample, write_samples
