@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgebrain.classifier import Classifier
     from edgebrain.types import Precision, Prediction, Scan, Triage
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["Bundle", "Classifier", "EdgebrainError", "Precision", "Prediction", "Scan", "Triage", "open_bundle"]
 
 _HOMES = {

@@ -44,8 +44,8 @@ def _without_outlier(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _without_heads_and_layouts(tree: dict[str, Any]) -> dict[str, Any]:
     """Version 3 may hold heads to adapt, one that stands in for the graph's own, layouts, and calibration ranges."""
-    new = [*(tree.get(k) for k in ("heads", "head", "calibration")), *(a.get("layout") for a in tree["artifacts"])]
-    if any(new):
+    layouts = (artifact.get("layout") for artifact in tree["artifacts"])
+    if "heads" in tree or "head" in tree or any(found is not None for found in (tree.get("calibration"), *layouts)):
         raise ValueError("there are no heads, layouts and calibration ranges in this version")
     return {**tree, "heads": [], "head": None, "calibration": None}
 

@@ -32,6 +32,8 @@ from edgebrain.train.heads import HeadConfig, meta_learn, standardise
 from edgebrain.train.judging import accuracy_of, head_solver, judge
 from edgebrain.types import Float32
 
+from .gate_report import NAME as REPORT
+
 HEADS: dict[str, tuple[str, ...]] = {"glioma-meningioma": ("glioma", "meningioma"), "tumor": (NO_TUMOR, ANY_TUMOR)}
 """Heads that come with a bundle, and their labels."""
 SHOTS, QUERIES, EPISODES = 5, 15, 600
@@ -147,7 +149,7 @@ def _write(bundle: bundles.Bundle, made: Sequence[PackedHead], samples: Sequence
     with replacing(output) as folder:
         for entry in bundles.files_of(msgspec.structs.replace(manifest, heads=())):
             (folder / entry.file).write_bytes(bundle.read(entry))
-        for text in (bundles.CARD, "CHANGELOG.md"):
+        for text in (bundles.CARD, "CHANGELOG.md", f"{REPORT}.json", f"{REPORT}.md"):
             if (bundle.folder / text).is_file():
                 shutil.copyfile(bundle.folder / text, folder / text)
         specs = []
