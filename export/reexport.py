@@ -62,13 +62,19 @@ def reexport(request: ReexportRequest) -> Exported:
     """Make a bundle from a bundle.
 
     Raises:
-        UsageError: There is no float graph, nothing to calibrate with, or calibration scans are in validation.
+        UsageError: There is no float graph, nothing to calibrate with, calibration scans are in validation, or the
+            bundle was adapted.
         BundleError: The bundle is not what it says.
         ExportError: A file cannot be made, or the bundle not written.
         GateFailed: A file is not as good as the float one, and force was not given.
     """
     check_output(request.output)
     bundle, manifest = request.bundle, request.bundle.manifest
+    if manifest.head is not None:
+        raise UsageError(
+            f"{bundle.folder} answers with an adapted head, which is in none of its graphs.",
+            remedy="Export the model that it was adapted from, and adapt that one again.",
+        )
     original = _float_artifact(bundle)
     maker = Maker(bundle.read(original))
     validation = _prepared(request, request.validation)
@@ -148,6 +154,8 @@ def _write(request: ReexportRequest, report: Report) -> None:
         kept = _kept(request, {artifact.file for artifact in made})
         for artifact in kept:
             (folder / artifact.file).write_bytes(bundle.read(artifact))
+        for head in manifest.heads:
+            (folder / head.file).write_bytes(bundle.read(head))
         tree = bundles.manifest_tree(manifest)
         new = bundles.Manifest(
             **{

@@ -14,6 +14,7 @@ pytest.importorskip("torch", reason="the extra 'export' brings torch")
 pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
 
 import msgspec
+import numpy as np
 
 from edgebrain.bundle import Bundle, open_bundle, write_manifest
 from edgebrain.cli.app import run
@@ -23,7 +24,9 @@ from edgebrain.export.pipeline import ExportRequest, export_bundle
 from edgebrain.export.ranges import FILE
 from edgebrain.export.reexport import ReexportRequest, reexport
 from edgebrain.export.verify import Limits
+from edgebrain.heads import Head, write_head
 from edgebrain.labelled import Sample
+from edgebrain.manifest import HeadSpec
 from edgebrain.selftest import read_golden
 from edgebrain.types import Precision
 
@@ -88,6 +91,34 @@ def test_files_are_added_and_others_kept(source: Bundle, tmp_path: Path) -> None
     assert {"fp32", "int8", "s8s8-trt"} == set(read_golden(bundle).logits)
     for artifact in bundle.manifest.artifacts:
         assert len(bundle.read(artifact)) == artifact.bytes
+
+
+def with_head(source: Bundle, folder: Path) -> tuple[Bundle, HeadSpec]:
+    """The same bundle with a head to adapt."""
+    shutil.copytree(source.folder, folder)
+    size = source.manifest.graph.embedding_size
+    data = write_head(Head(np.zeros(size), np.ones(size), np.ones((2, size)), np.zeros(2)))
+    (folder / "head.npz").write_bytes(data)
+    spec = HeadSpec("two", ("a", "b"), None, 0.1, 5, "head.npz", hashlib.sha256(data).hexdigest(), len(data))
+    write_manifest(folder, msgspec.structs.replace(source.manifest, heads=(spec,)))
+    return open_bundle(folder), spec
+
+
+def test_heads_are_kept(source: Bundle, tmp_path: Path) -> None:
+    bundle, spec = with_head(source, tmp_path / "with")
+    reexport(ask(bundle, tmp_path / "b", INT8))
+    again = open_bundle(tmp_path / "b")
+    assert again.manifest.heads == (spec,)
+    assert again.read(spec) == bundle.read(spec)
+
+
+def test_an_adapted_bundle_is_refused(source: Bundle, tmp_path: Path) -> None:
+    bundle, spec = with_head(source, tmp_path / "with")
+    adapted = msgspec.structs.replace(bundle.manifest, labels=spec.labels, negative_label=None, head=spec)
+    write_manifest(bundle.folder, adapted)
+    with pytest.raises(UsageError, match="adapted head"):
+        reexport(ask(open_bundle(bundle.folder), tmp_path / "b", INT8))
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_bundle_can_be_written_onto_itself(source: Bundle, tmp_path: Path) -> None:
