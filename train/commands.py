@@ -84,8 +84,9 @@ def list_recipes() -> int:
             name, recipe.system, recipe.architecture, parameters_text(recipe), size, _task(recipe.data.labels)
         )
     console = Console()
-    # A pipe has no width; what reads it wants lines.
-    console.print(table, width=None if console.is_terminal else max(console.width, _WIDTH), crop=False)
+    if not console.is_terminal:  # a pipe has no width; what reads it wants whole lines
+        console = Console(width=max(console.width, _WIDTH))
+    console.print(table)
     sys.stderr.write("parameters: trained / all; one number where all are trained\n")
     return EXIT_OK
 
