@@ -66,11 +66,11 @@ def with_ir(bundle: Bundle, folder: Path) -> Bundle:
     shutil.copytree(bundle.folder, folder)
     if unavailable_because(ENGINES["openvino"]) is not None:
         return open_bundle(folder)
-    from edgebrain.engines.ov import load_openvino
+    from edgebrain.engines.ov import load_openvino, openvino_core
 
     openvino: Any = load_openvino()
     full = next(a for a in bundle.artifacts("onnxruntime") if a.precision is Precision.FP32)
-    openvino.save_model(openvino.Core().read_model(folder / full.file), folder / "model.fp16.xml")
+    openvino.save_model(openvino_core().read_model(folder / full.file), folder / "model.fp16.xml")
     made = []
     for name in ("model.fp16.xml", "model.fp16.bin"):
         facts = describe_file(folder / name)

@@ -8,13 +8,13 @@ processors that have it.
 from __future__ import annotations
 
 import importlib.util
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgebrain.engines.ov import load_openvino, openvino_core
 from edgebrain.errors import ExportError, MissingExtra
 from edgebrain.types import Float32, Image8
 
@@ -30,20 +30,10 @@ class IntermediateRepresentation(NamedTuple):
     weights: bytes
 
 
-def load_openvino() -> Any:
-    """Import OpenVINO without its telemetry.
-
-    Raises:
-        MissingExtra: It is not installed.
-    """
-    if MODULE not in sys.modules:
-        if importlib.util.find_spec(MODULE) is None:
-            raise MissingExtra("Exporting for OpenVINO", extra="openvino", module=MODULE)
-        # Importing it sends an event to an analytics service, unless this module cannot be had: None says so.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # how Python spells "not there"
-    import openvino
-
-    return openvino
+def _core() -> Any:
+    if importlib.util.find_spec(MODULE) is None:
+        raise MissingExtra("Exporting for OpenVINO", extra="openvino", module=MODULE)
+    return openvino_core()
 
 
 def to_openvino(model: bytes, *, half: bool) -> IntermediateRepresentation:
@@ -57,11 +47,11 @@ def to_openvino(model: bytes, *, half: bool) -> IntermediateRepresentation:
         MissingExtra: OpenVINO is not installed.
         ExportError: OpenVINO refuses the graph.
     """
-    openvino = load_openvino()
+    core = _core()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         try:
-            openvino.save_model(openvino.Core().read_model(model), str(path), compress_to_fp16=half)
+            load_openvino().save_model(core.read_model(model), str(path), compress_to_fp16=half)
         except RuntimeError as error:
             raise ExportError(f"OpenVINO refuses the graph: {error}") from error
         return IntermediateRepresentation(path.read_bytes(), path.with_suffix(".bin").read_bytes())
@@ -78,13 +68,12 @@ def open_openvino(files: IntermediateRepresentation, *, threads: int = 0) -> Run
         MissingExtra: OpenVINO is not installed.
         ExportError: OpenVINO refuses the graph.
     """
-    openvino = load_openvino()
+    core = _core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = str(threads)
-    core = openvino.Core()
     try:
-        graph = core.read_model(files.graph, openvino.Tensor(np.frombuffer(files.weights, np.uint8)))
+        graph = core.read_model(files.graph, load_openvino().Tensor(np.frombuffer(files.weights, np.uint8)))
         request = core.compile_model(graph, "CPU", settings).create_infer_request()
     except RuntimeError as error:
         raise ExportError(f"OpenVINO refuses the graph: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import sys
 from typing import Any
@@ -29,7 +30,7 @@ class OvEngine:
 
     def __init__(self, bundle: Bundle, artifact: Artifact, options: EngineOptions) -> None:
         openvino = load_openvino()
-        core: Any = openvino.Core()
+        core = openvino_core()
         device = _device_of(core, options)
         self._input = bundle.manifest.graph.input
         self._roles = roles_of(bundle.manifest.graph)
@@ -106,6 +107,20 @@ def load_openvino() -> Any:
             f"OpenVINO cannot be loaded: {error}.", remedy="Install it again: pip install 'edgebrain[openvino]'"
         ) from error
     return openvino
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """The one ``Core`` of this process.
+
+    Every ``Core`` that loads the CPU plugin gives the thread a signal stack of its own, and puts back the one before when
+    it goes. Of two that go in the order in which they came, the second puts back what the first had freed, and the
+    next signal, a Ctrl-C, kills the process (seen with 2026.4.1). So there is one, and it stays.
+
+    Raises:
+        EngineUnavailable: OpenVINO cannot be loaded.
+    """
+    return load_openvino().Core()
 
 
 def _device_of(core: Any, options: EngineOptions) -> str:

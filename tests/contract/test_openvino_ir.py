@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from msgspec.structs import replace as changed
 
 from edgebrain.bundle import Artifact, Bundle, open_bundle
 from edgebrain.engines import ENGINES, EngineOptions, open_engine, unavailable_because
-from edgebrain.engines.ov import load_openvino
+from edgebrain.engines.ov import load_openvino, openvino_core
 from edgebrain.errors import EngineFailed, HashMismatch
 from edgebrain.types import Precision
 
@@ -25,7 +27,7 @@ def bundle(tiny_bundle: Path) -> Bundle:
     if unavailable_because(ENGINES["openvino"]) is not None:
         pytest.skip("the extra 'openvino' is not installed")
     openvino: Any = load_openvino()
-    model = openvino.Core().read_model(tiny_bundle / "model.onnx")
+    model = openvino_core().read_model(tiny_bundle / "model.onnx")
     openvino.save_model(model, tiny_bundle / "model.fp16.xml", compress_to_fp16=True)
     opened = open_bundle(tiny_bundle)
     files = []
@@ -57,3 +59,24 @@ def test_weights_that_the_manifest_does_not_name_are_not_read(bundle: Bundle) ->
     without = Bundle(bundle.folder, changed(bundle.manifest, artifacts=(full, description)))
     with pytest.raises(EngineFailed, match=r"does not name the weights of model\.fp16\.xml"):
         open_engine(without, description, EngineOptions())
+
+
+SIGNAL_AFTER_TWO = """
+import os, sys
+from edgebrain.classifier import Classifier
+both = [Classifier.load(sys.argv[1], engine="openvino") for _ in range(2)]
+for one in both:
+    one.close()
+del one, both
+try:
+    os.kill(os.getpid(), 2)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_after_two_engines_is_no_crash(bundle: Bundle) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL_AFTER_TWO, str(bundle.folder)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr

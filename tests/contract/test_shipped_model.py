@@ -14,7 +14,7 @@ import pytest
 from edgebrain.bundle import Bundle, open_bundle
 from edgebrain.decision import probabilities_of
 from edgebrain.engines import ENGINES, Engine, EngineOptions, open_engine, unavailable_because, unreadable_because
-from edgebrain.engines.ov import load_openvino
+from edgebrain.engines.ov import openvino_core
 from edgebrain.errors import EngineUnavailable
 from edgebrain.selftest import read_golden, self_test
 from edgebrain.types import Float32, Float64, Image8, Precision
@@ -91,7 +91,7 @@ def test_threads_and_streams_change_no_label(way: Way, options: EngineOptions) -
 def test_openvino_computes_in_fp16_where_it_can_and_refuses_where_it_cannot() -> None:
     way, options = Way("openvino", "fp32"), EngineOptions(precision=Precision.FP16)
     opened(way).close()
-    if "FP16" not in load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "FP16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(EngineUnavailable, match="no fp16 arithmetic"):
             opened(way, options)
         return
