@@ -16,6 +16,8 @@ from torch import nn
 from edgebrain.errors import ExportError
 from edgebrain.types import Float32, Image8, InputSpec
 
+from .topology import drop_notes
+
 OPSET = 20
 """The highest opset of TensorRT 10.3 (JetPack 6)."""
 OUTPUTS = ("logits", "embedding", "cam", "outlier")
@@ -64,6 +66,7 @@ def to_onnx(net: nn.Module, spec: InputSpec, metadata: Mapping[str, object]) -> 
     if found != OPSET:  # conversion to another opset can fail silently
         raise ExportError(f"The exporter wrote opset {found} instead of {OPSET}.")
     onnx.helper.set_model_props(model, {f"edgebrain.{key}": json.dumps(value) for key, value in metadata.items()})
+    drop_notes(model)
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString()
     for batch in (1, 3):

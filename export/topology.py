@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import onnx
 
@@ -125,3 +126,26 @@ def keep_properties(source: onnx.ModelProto, model: onnx.ModelProto) -> None:
     ours = {p.key: p.value for p in source.metadata_props if p.key.startswith("edgebrain.")}
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, ours)
+    drop_notes(model)
+
+
+def drop_notes(model: onnx.ModelProto) -> None:
+    """Take out what exporters note on nodes and tensors: source lines, with the paths of the machine they ran on."""
+    functions = [(f, f.node, f.value_info) for f in model.functions]
+    graphs = [model.graph, *_subgraphs(model.graph.node), *(g for _, nodes, _ in functions for g in _subgraphs(nodes))]
+    noted: list[Any] = [*graphs, *(f for f, _, _ in functions)]
+    for graph in graphs:
+        noted += [*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer]
+    for _, nodes, values in functions:
+        noted += [*nodes, *values]
+    for entry in noted:
+        del entry.metadata_props[:]
+        entry.ClearField("doc_string")
+
+
+def _subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield graph
+                yield from _subgraphs(graph.node)

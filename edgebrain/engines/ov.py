@@ -113,9 +113,9 @@ def load_openvino() -> Any:
 def openvino_core() -> Any:
     """The one ``Core`` of this process.
 
-    Every ``Core`` that loads the CPU plugin gives the thread a signal stack of its own, and puts back the one before when
-    it goes. Of two that go in the order in which they came, the second puts back what the first had freed, and the
-    next signal, a Ctrl-C, kills the process (seen with 2026.4.1). So there is one, and it stays.
+    Every ``Core`` that loads the CPU plugin gives the thread a signal stack of its own, and puts back the one before
+    when it goes. Of two that go in the order in which they came, the second puts back what the first had freed, and
+    the next signal, a Ctrl-C, kills the process (seen with 2026.4.1). So there is one, and it stays.
 
     Raises:
         EngineUnavailable: OpenVINO cannot be loaded.

@@ -11,6 +11,7 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="the extra 'export' brings onnx")
 torch = pytest.importorskip("torch", reason="the extra 'export' brings torch")
 
+from edgebrain.bundle import open_bundle  # noqa: E402
 from edgebrain.errors import ExportError  # noqa: E402 - after the skip
 from edgebrain.export.to_onnx import OPSET, check_parity, run_onnx, to_onnx  # noqa: E402
 from edgebrain.graphs import refers_to_other_files  # noqa: E402
@@ -49,6 +50,19 @@ def test_file_says_what_it_is(graph: bytes, trained: TrainedModel) -> None:
     found = {p.key: json.loads(p.value) for p in onnx.load_from_string(graph).metadata_props}
     assert found["edgebrain.id"] == "small"
     assert found["edgebrain.input"] == asdict(trained.recipe.input)
+
+
+def test_file_says_nothing_of_the_machine_it_was_made_on(graph: bytes) -> None:
+    assert b"stack_trace" not in graph
+    assert b"site-packages" not in graph
+    assert b"forward" not in graph
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model.int8.onnx"])
+def test_the_shipped_files_say_nothing_of_it_either(file: str) -> None:
+    data = open_bundle("edge").folder.joinpath(file).read_bytes()
+    assert b"stack_trace" not in data
+    assert b"site-packages" not in data
 
 
 def test_cam_averages_to_logits(graph: bytes) -> None:
