@@ -8,8 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgebrain.adapt.run import Adapted, Options, check_bundle, learn, write
+from edgebrain.adapt.run import Adapted, Options, check_bundle, learn
 from edgebrain.adapt.support import find_samples, read_support
+from edgebrain.adapt.write import write
 from edgebrain.cli.progress import progress
 from edgebrain.errors import EXIT_OK, UsageError, printable
 from edgebrain.place import check_output

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgebrain.adapt.run import HEAD_FILE
-from edgebrain.bundle import HeadSpec, describe_file, open_bundle, write_manifest
+from edgebrain.bundle import HeadSpec, describe_file, files_of, open_bundle, write_manifest
 from edgebrain.cli import run
 from edgebrain.errors import EXIT_INVALID, EXIT_OK, EXIT_USAGE
 from edgebrain.heads import Head, write_head
@@ -66,6 +66,14 @@ def test_the_adapted_bundle_works_with_the_same_commands(
     row = json.loads(capsys.readouterr().out)
     assert set(row["probabilities"]) == {"cyst", "none_here"}
     assert row["model"]["id"] == "cysts"
+
+
+def test_the_shipped_model_adapts_to_a_whole_bundle(few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    assert run(["adapt", str(few), "-o", str(out)]) == EXIT_OK
+    adapted = open_bundle(out)
+    named = [entry.file for entry in files_of(adapted.manifest) if adapted.read(entry)]
+    assert sorted([*named, "manifest.json", "MODEL_CARD.md", "CHANGELOG.md"]) == sorted(p.name for p in out.iterdir())
 
 
 def test_a_changed_head_is_refused(few: Path, model: Path, tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""An adapted bundle on disk: the graph's own files, a new head, and what this machine makes of the golden inputs."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edgebrain import bundle as bundles
+from edgebrain.adapt.run import HEAD_FILE
+from edgebrain.engines import EngineOptions, open_engine, record_of, unavailable_because
+from edgebrain.errors import InvalidManifest
+from edgebrain.heads import write_head
+from edgebrain.place import replacing
+from edgebrain.selftest import Golden, read_golden, write_golden
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgebrain.adapt.run import Adapted
+    from edgebrain.adapt.support import Support
+    from edgebrain.bundle import Bundle, HeadSpec, Manifest
+
+_GOLDEN_FILE = "golden.npz"
+
+
+def write(bundle: Bundle, adapted: Adapted, support: Support, output: Path, name: str | None) -> Manifest:
+    """Write the adapted bundle: the graph's own files, the head, golden outputs of this machine, a new manifest.
+
+    Raises:
+        ExportError: The folder cannot be written.
+        BundleError: A file of the bundle is not what its manifest says.
+        EngineError: A graph cannot be run here.
+    """
+    with replacing(output) as folder:
+        manifest = bundle.manifest
+        for artifact in manifest.artifacts:
+            (folder / artifact.file).write_bytes(bundle.read(artifact))
+        (folder / HEAD_FILE).write_bytes(write_head(adapted.head))
+        spec = _hashed(adapted.spec, folder)
+        draft = msgspec.structs.replace(
+            manifest,
+            id=name or f"{manifest.id}-adapted",
+            description=f"{manifest.id} {manifest.version}, adapted on the device to {', '.join(spec.labels)}",
+            labels=spec.labels,
+            negative_label=spec.negative_label,
+            graph=msgspec.structs.replace(manifest.graph, cam=None),
+            decision=msgspec.structs.replace(manifest.decision, temperature=round(adapted.temperature, 4)),
+            golden=None,
+            calibration=None,  # for export alone, which refuses an adapted bundle
+            metrics={},
+            heads=(),
+            head=spec,
+            provenance=_provenance(bundle, adapted, support),
+        )
+        bundles.write_manifest(folder, draft)
+        golden = _golden(bundle, bundles.Bundle(folder, draft))
+        if golden is not None:
+            (folder / _GOLDEN_FILE).write_bytes(write_golden(golden))
+            draft = msgspec.structs.replace(draft, golden=bundles.describe_file(folder / _GOLDEN_FILE))
+            bundles.write_manifest(folder, draft)
+        (folder / bundles.CARD).write_text(_card(bundle, draft, adapted), encoding="utf-8")
+        for file in ("CHANGELOG.md",):
+            if (bundle.folder / file).is_file():
+                shutil.copyfile(bundle.folder / file, folder / file)
+    return draft
+
+
+def _hashed(spec: HeadSpec, folder: Path) -> HeadSpec:
+    found = bundles.describe_file(folder / spec.file)
+    return msgspec.structs.replace(spec, sha256=found.sha256, bytes=found.bytes)
+
+
+def _golden(source: Bundle, adapted: Bundle) -> Golden | None:
+    """The golden inputs of the source, with what the adapted bundle makes of them here."""
+    try:
+        inputs = read_golden(source).images
+    except InvalidManifest:
+        if source.manifest.golden is not None:
+            raise
+        return None
+    golden = Golden(inputs, {})
+    for artifact in adapted.manifest.artifacts:
+        if unavailable_because(record_of(artifact.engine)) is not None:
+            continue
+        with closing(open_engine(adapted, artifact, EngineOptions())) as engine:
+            rows = [engine.run(inputs[i : i + 1]) for i in range(len(inputs))]
+        precision = artifact.precision.value
+        golden.logits.setdefault(precision, np.concatenate([row["logits"] for row in rows]))
+        if "outlier" in rows[0]:
+            golden.outlier.setdefault(precision, np.concatenate([row["outlier"] for row in rows]))
+    return golden
+
+
+def _provenance(bundle: Bundle, adapted: Adapted, support: Support) -> dict[str, Any]:
+    import edgebrain
+
+    counts = {label: sum(s.label == label for s in support.samples) for label in adapted.spec.labels}
+    return {
+        **bundle.manifest.provenance,
+        "adapted_from": f"{bundle.manifest.id} {bundle.manifest.version}",
+        "adapted_with": edgebrain.__version__,
+        "adapted_start": adapted.start,
+        "adapted_lr": adapted.spec.lr,
+        "adapted_steps": adapted.spec.steps,
+        "support_scans": counts,
+        "support_groups": int(np.unique(support.groups).size),
+        "support_sha256": support.digest,
+        "leave_one_out": msgspec.to_builtins(adapted.accuracy),
+        "leave_one_out_confusion": [list(row) for row in adapted.confusion],
+        "warnings": list(adapted.warnings),
+    }
+
+
+def _card(bundle: Bundle, manifest: Manifest, adapted: Adapted) -> str:
+    figure = adapted.accuracy
+    interval = (
+        "" if figure.low is None or figure.high is None else f" (95 % interval {figure.low:.3f} to {figure.high:.3f})"
+    )
+    said = "\n".join(f"- {warning}" for warning in adapted.warnings) or "- none"
+    return (
+        f"# {manifest.id}\n\n{manifest.description}.\n\n"
+        f"Leave-one-out accuracy on the scans it was adapted with: {figure.value:.3f}{interval}. No other scan has "
+        f"tested it.\n\nStarted from {adapted.start}: {adapted.spec.steps} steps of {adapted.spec.lr:g}.\n\n"
+        f"## Warnings\n\n{said}\n\n## Use\n\n{manifest.intended_use}\n\n"
+        f"The model below it is described by the card of {bundle.manifest.id} {bundle.manifest.version}.\n"
+    )
