@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from edgebrain.adapt.run import HEAD_FILE
-from edgebrain.bundle import HeadSpec, describe_file, files_of, open_bundle, write_manifest
+from edgebrain.bundle import Artifact, Bundle, HeadSpec, describe_file, files_of, open_bundle, write_manifest
 from edgebrain.cli import run
+from edgebrain.engines import Engine, EngineOptions, open_engine
 from edgebrain.errors import EXIT_INVALID, EXIT_OK, EXIT_USAGE
 from edgebrain.heads import Head, write_head
 from edgebrain.phantom import PhantomSpec, draw_phantom
-from edgebrain.selftest import Golden, write_golden
+from edgebrain.selftest import Golden, read_golden, write_golden
+from edgebrain.types import Precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +76,37 @@ def test_the_shipped_model_adapts_to_a_whole_bundle(few: Path, tmp_path: Path) -
     adapted = open_bundle(out)
     named = [entry.file for entry in files_of(adapted.manifest) if adapted.read(entry)]
     assert sorted([*named, "manifest.json", "MODEL_CARD.md", "CHANGELOG.md"]) == sorted(p.name for p in out.iterdir())
+
+
+def test_one_graph_that_runs_is_enough(
+    few: Path, model: Path, build_graph: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = open_bundle(model).manifest
+    kinds = {
+        "broken.onnx": ("onnxruntime", Precision.INT8),
+        "model.xml": ("later", Precision.FP32),
+        "model.bin": ("onnxruntime", Precision.FP16),
+        "other.onnx": ("tensorrt", Precision.FP16),
+    }
+    artifacts = list(manifest.artifacts)
+    for name, (engine, precision) in kinds.items():
+        (model / name).write_bytes(build_graph(input_name="other"))
+        file = describe_file(model / name)
+        artifacts.append(Artifact(name, engine, precision, file.sha256, file.bytes))
+    write_manifest(model, msgspec.structs.replace(manifest, artifacts=tuple(artifacts)))
+    opened: list[str] = []
+
+    def opening(bundle: Bundle, artifact: Artifact, options: EngineOptions) -> Engine:
+        opened.append(artifact.file)
+        return open_engine(bundle, artifact, options)
+
+    monkeypatch.setattr("edgebrain.adapt.write.open_engine", opening)
+    monkeypatch.setattr("edgebrain.adapt.write.unavailable_because", lambda _record: None)
+    out = tmp_path / "mine"
+    words = ["--model", str(model), "--precision", "fp32", "--engine", "onnxruntime"]
+    assert run(["adapt", str(few), "-o", str(out), *words]) == EXIT_OK
+    assert opened == ["model.onnx", "broken.onnx"]
+    assert set(read_golden(open_bundle(out)).logits) == {"fp32"}
 
 
 def test_a_changed_head_is_refused(few: Path, model: Path, tmp_path: Path) -> None:
