@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from edgebrain.types import Float32, Image8
 
 _GOLDEN_FILE = "golden.npz"
+_CHANGES = "CHANGELOG.md"
 
 
 def write(bundle: Bundle, adapted: Adapted, support: Support, output: Path, name: str | None) -> Manifest:
@@ -65,10 +67,18 @@ def write(bundle: Bundle, adapted: Adapted, support: Support, output: Path, name
             draft = msgspec.structs.replace(draft, golden=bundles.describe_file(folder / _GOLDEN_FILE))
             bundles.write_manifest(folder, draft)
         (folder / bundles.CARD).write_text(_card(bundle, draft, adapted), encoding="utf-8")
-        for file in ("CHANGELOG.md",):
-            if (bundle.folder / file).is_file():
-                shutil.copyfile(bundle.folder / file, folder / file)
+        _copy_text(bundle.folder / _CHANGES, folder / _CHANGES)
     return draft
+
+
+def _copy_text(source: Path, target: Path) -> None:
+    """Copy a text that no manifest vouches for; one that is missing, a link or too large is left out."""
+    try:
+        facts = source.lstat()
+    except OSError:
+        return
+    if stat.S_ISREG(facts.st_mode) and facts.st_size <= bundles.MAX_TEXT_BYTES:
+        shutil.copyfile(source, target, follow_symlinks=False)
 
 
 def _hashed(spec: HeadSpec, folder: Path) -> HeadSpec:

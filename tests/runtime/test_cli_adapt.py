@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 
 from edgebrain.adapt.run import HEAD_FILE
-from edgebrain.bundle import Artifact, Bundle, HeadSpec, describe_file, files_of, open_bundle, write_manifest
+from edgebrain.bundle import (
+    MAX_TEXT_BYTES,
+    Artifact,
+    Bundle,
+    HeadSpec,
+    describe_file,
+    files_of,
+    open_bundle,
+    write_manifest,
+)
 from edgebrain.cli import run
 from edgebrain.engines import Engine, EngineOptions, open_engine
 from edgebrain.errors import EXIT_INVALID, EXIT_OK, EXIT_USAGE
@@ -107,6 +116,18 @@ def test_one_graph_that_runs_is_enough(
     assert run(["adapt", str(few), "-o", str(out), *words]) == EXIT_OK
     assert opened == ["model.onnx", "broken.onnx"]
     assert set(read_golden(open_bundle(out)).logits) == {"fp32"}
+
+
+@pytest.mark.parametrize("size", [0, MAX_TEXT_BYTES + 1], ids=["link", "large"])
+def test_only_a_short_regular_changelog_is_copied(few: Path, model: Path, tmp_path: Path, size: int) -> None:
+    text = tmp_path / "elsewhere.md"
+    text.write_bytes(b"x" * size)
+    if size:
+        text.rename(model / "CHANGELOG.md")
+    else:
+        (model / "CHANGELOG.md").symlink_to(text)
+    assert run(["adapt", str(few), "-o", str(tmp_path / "mine"), "--model", str(model)]) == EXIT_OK
+    assert not (tmp_path / "mine" / "CHANGELOG.md").exists()
 
 
 def test_a_changed_head_is_refused(few: Path, model: Path, tmp_path: Path) -> None:
