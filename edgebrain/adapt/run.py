@@ -57,6 +57,7 @@ class Adapted:
         temperature: Of its logits.
         start: Where it started, in words.
         warnings: What a person should know.
+        recorded: The same without names of files, for the bundle.
     """
 
     head: Head
@@ -66,6 +67,7 @@ class Adapted:
     temperature: float
     start: str
     warnings: tuple[str, ...]
+    recorded: tuple[str, ...]
 
 
 def check_bundle(bundle: Bundle) -> None:
@@ -120,6 +122,7 @@ def learn(bundle: Bundle, support: Support, options: Options) -> Adapted:
         temperature=careful_temperature(left_out, targets),
         start=words,
         warnings=tuple(warnings_of(support)),
+        recorded=tuple(warnings_of(support, names=False)),
     )
 
 

@@ -117,24 +117,35 @@ def read_support(classifier: Classifier, samples: Sequence[Sample], follow: Call
     )
 
 
-def warnings_of(support: Support) -> list[str]:
-    """What a person should know, in words; empty if nothing stands out."""
-    names = sorted({s.label for s in support.samples})
-    independent = {name: _independent(support, name) for name in names}
-    said = [f"left out: {printable(reason)}" for reason in support.unreadable]
+def warnings_of(support: Support, *, names: bool = True) -> list[str]:
+    """What a person should know, in words; empty if nothing stands out.
+
+    Args:
+        support: The scans.
+        names: Whether files may be named. A bundle is passed on, and a file name may be a patient's.
+    """
+    labels = sorted({s.label for s in support.samples})
+    independent = {label: _independent(support, label) for label in labels}
+    said = [f"left out: {printable(reason)}" for reason in support.unreadable if names]
+    if support.unreadable and not names:
+        said.append(f"left out: {_scans(len(support.unreadable))} that could not be read")
     few = [f"{name} ({count})" for name, count in independent.items() if count < FEW]
     if few:
         said.append(f"few independent scans: {', '.join(few)}; with fewer than {FEW} a class the result is a guess")
     if max(independent.values()) >= _UNEVEN * min(independent.values()):
-        most, least = max(names, key=independent.__getitem__), min(names, key=independent.__getitem__)
+        most, least = max(labels, key=independent.__getitem__), min(labels, key=independent.__getitem__)
         said.append(f"unbalanced: {independent[most]} of {most}, {independent[least]} of {least}")
     copies = len(support.samples) - int(np.unique(support.groups).size)
-    if copies:
-        said.append(f"{copies} of {len(support.samples)} scans repeat another one; they are left out together")
+    if copies == 1:
+        said.append(f"1 of {_scans(len(support.samples))} repeats another one; the two are left out together")
+    elif copies:
+        said.append(f"{copies} of {_scans(len(support.samples))} repeat another one; they are left out together")
     if support.strange:
-        first = printable(Path(support.strange[0]).name)
+        count = len(support.strange)
+        example = f", {printable(Path(support.strange[0]).name)} for one" if names and count > 1 else ""
+        example = f", {printable(Path(support.strange[0]).name)}" if names and count == 1 else example
         said.append(
-            f"{len(support.strange)} scans do not look like a brain MRI slice to the model, {first} for one: "
+            f"{_scans(count)} {'does' if count == 1 else 'do'} not look like a brain MRI slice to the model{example}: "
             "it would not assess such scans"
         )
     return said
@@ -147,6 +158,10 @@ def contradictions(support: Support) -> list[str]:
         found.setdefault(group, {})[sample.label] = sample.path
     clashes = [labels for labels in found.values() if len(labels) > 1]
     return [" and ".join(f"{path} ({label})" for label, path in labels.items()) for labels in clashes]
+
+
+def _scans(count: int) -> str:
+    return "1 scan" if count == 1 else f"{count} scans"
 
 
 def _independent(support: Support, label: str) -> int:

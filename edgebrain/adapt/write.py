@@ -145,7 +145,7 @@ def _provenance(bundle: Bundle, adapted: Adapted, support: Support) -> dict[str,
         "support_sha256": support.digest,
         "leave_one_out": msgspec.to_builtins(adapted.accuracy),
         "leave_one_out_confusion": [list(row) for row in adapted.confusion],
-        "warnings": list(adapted.warnings),
+        "warnings": list(adapted.recorded),
     }
 
 
@@ -154,7 +154,7 @@ def _card(bundle: Bundle, manifest: Manifest, adapted: Adapted) -> str:
     interval = (
         "" if figure.low is None or figure.high is None else f" (95 % interval {figure.low:.3f} to {figure.high:.3f})"
     )
-    said = "\n".join(f"- {warning}" for warning in adapted.warnings) or "- none"
+    said = "\n".join(f"- {warning}" for warning in adapted.recorded) or "- none"
     return (
         f"# {manifest.id}\n\n{manifest.description}.\n\n"
         f"Leave-one-out accuracy on the scans it was adapted with: {figure.value:.3f}{interval}. No other scan has "

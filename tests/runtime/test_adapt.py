@@ -78,7 +78,7 @@ def test_copies_share_a_group_and_are_said(make_classifier: Making, tmp_path: Pa
     (tmp_path / "a" / "copy.png").write_bytes((tmp_path / "a" / "0.png").read_bytes())
     support = support_of(make_classifier(), tmp_path)
     assert np.unique(support.groups).size == 10
-    assert any("1 of 11 scans repeat another one" in w for w in warnings_of(support))
+    assert any("1 of 11 scans repeats another one" in w for w in warnings_of(support))
 
 
 def test_the_same_pixels_with_two_labels_are_refused(make_classifier: Making, tmp_path: Path) -> None:
@@ -98,9 +98,21 @@ def test_small_uneven_and_strange_supports_are_said() -> None:
         "left out",
         "few independent scans",
         "unbalanced",
-        "1 scans do not look like a brain MRI slice to the model, odd.png for one",
+        "1 scan does not look like a brain MRI slice to the model, odd.png",
     ]
     assert warnings_of(made_up(["a"] * 5 + ["b"] * 5, list(range(10)))) == []
+
+
+def test_what_is_stored_counts_files_and_names_none() -> None:
+    support = made_up(["a"] * 5 + ["b"] * 5, list(range(10)), strange=("x/odd.png",) * 2, unreadable=("gone.png: no",))
+    assert [w.split(":")[0] for w in warnings_of(support)] == [
+        "left out",
+        "2 scans do not look like a brain MRI slice to the model, odd.png for one",
+    ]
+    stored = " ".join(warnings_of(support, names=False))
+    assert "1 scan that could not be read" in stored
+    assert "2 scans do not look" in stored
+    assert ".png" not in stored
 
 
 def test_outliers_are_found_with_the_limit_of_the_model(make_classifier: Making, tmp_path: Path) -> None:

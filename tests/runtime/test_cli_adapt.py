@@ -130,6 +130,18 @@ def test_only_a_short_regular_changelog_is_copied(few: Path, model: Path, tmp_pa
     assert not (tmp_path / "mine" / "CHANGELOG.md").exists()
 
 
+def test_no_file_is_named_in_the_bundle(
+    few: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (few / "cyst" / "jane_doe.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    out = tmp_path / "mine"
+    assert run(["adapt", str(few), "-o", str(out), "--model", str(model)]) == EXIT_OK
+    assert "jane_doe" in capsys.readouterr().err
+    for path in out.iterdir():
+        assert b"jane_doe" not in path.read_bytes()
+    assert "1 scan that could not be read" in (out / "MODEL_CARD.md").read_text()
+
+
 def test_a_changed_head_is_refused(few: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     assert run(["adapt", str(few), "-o", str(out), "--model", str(model)]) == EXIT_OK
