@@ -119,7 +119,7 @@ def learn(bundle: Bundle, support: Support, options: Options) -> Adapted:
         ),
         accuracy=_accuracy(guesses, targets, support.groups),
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
-        temperature=careful_temperature(left_out, targets),
+        temperature=careful_temperature(left_out, targets, support.groups),
         start=words,
         warnings=tuple(warnings_of(support)),
         recorded=tuple(warnings_of(support, names=False)),

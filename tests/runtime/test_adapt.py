@@ -166,13 +166,25 @@ def test_leaving_out_never_looks_at_the_scan_itself() -> None:
     assert np.allclose(logits[:2], features[:2] @ weight.T + bias, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("copies", [1, 25])
 @pytest.mark.parametrize("scans", [4, 10, 100])
-def test_a_handful_of_right_answers_makes_no_certainty(scans: int) -> None:
-    targets = np.arange(scans) % 2
+def test_a_handful_of_right_answers_makes_no_certainty(scans: int, copies: int) -> None:
+    groups = np.append(np.arange(scans), np.zeros(copies - 1, np.intp))
+    targets = groups % 2
     logits = np.where(np.arange(2) == targets[:, None], 9.0, -9.0)
-    temperature = careful_temperature(logits, targets)
+    temperature = careful_temperature(logits, targets, groups)
     sure = 1 / (1 + np.exp(-18 / temperature))
     assert sure == pytest.approx((scans + 1) / (scans + 2), abs=1e-4)
+
+
+def test_copies_do_not_change_how_sure_an_adapted_model_is() -> None:
+    rng = np.random.default_rng(4)
+    targets = np.repeat([0, 1], 5).astype(np.intp)
+    logits = np.where(np.arange(2) == targets[:, None], 6.0, -6.0) + rng.normal(size=(10, 2))
+    groups = np.arange(10)
+    alone = careful_temperature(logits, targets, groups)
+    most = np.append(groups, [3] * 40)
+    assert careful_temperature(logits[most], targets[most], groups[most]) == pytest.approx(alone, rel=1e-6)
 
 
 def test_a_head_answers_the_same_in_any_batch() -> None:
