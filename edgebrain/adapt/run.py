@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from edgebrain.bundle import Bundle, HeadSpec
     from edgebrain.metrics import Indices
+    from edgebrain.types import Float64
 
 HEAD_FILE = "head.npz"
 LR, STEPS = 1.0, 20
@@ -87,7 +88,8 @@ def learn(bundle: Bundle, support: Support, options: Options) -> Adapted:
     """Learn a head from a support set, and judge it on scans that it was not shown.
 
     Raises:
-        UsageError: There is no such head, its labels are others, or equal scans have different labels.
+        UsageError: There is no such head, its labels are others, equal scans have different labels, or the steps do
+            not converge.
         BundleError: The head's file is not what the manifest says.
     """
     clashing = contradictions(support)
@@ -99,8 +101,10 @@ def learn(bundle: Bundle, support: Support, options: Options) -> Adapted:
     base, start, words = _start(bundle, support, chosen, options, len(labels))
     targets = np.array([labels.index(s.label) for s in support.samples], np.intp)
     features = base.features(support.embedding)
-    weight, bias = inner_loop(features, targets, start)
-    left_out = leave_one_out(features, targets, support.groups, start)
+    with np.errstate(all="ignore"):  # what does not converge is refused below, in words
+        weight, bias = inner_loop(features, targets, start)
+        left_out = leave_one_out(features, targets, support.groups, start)
+        _check_converged(weight, bias, left_out)
     guesses = left_out.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)), np.intp)
     np.add.at(confusion, (targets, guesses), 1)
@@ -159,6 +163,13 @@ def _start(
         # One scale for all: a deviation per dimension means little with a handful of scans.
         head = Head(wide.mean(axis=0), np.full(wide.shape[1], max(float(spread.mean()), 1e-6)), nothing, nothing[:, 0])
     return head, Start(ways, lr, steps), "prototypes of the support set"
+
+
+def _check_converged(weight: Float64, bias: Float64, left_out: Float64) -> None:
+    # Features have length one, so that this is the largest logit of any scan. Logits are handed out in float32.
+    largest = np.linalg.norm(weight, axis=1) + np.abs(bias)
+    if not (np.isfinite(largest.astype(np.float32)).all() and np.isfinite(left_out.astype(np.float32)).all()):
+        raise UsageError("The steps do not converge.", remedy="Lower --lr.")
 
 
 def _accuracy(guesses: Indices, targets: Indices, groups: Indices) -> Estimate:

@@ -189,3 +189,13 @@ def test_a_meta_learned_head_is_where_it_starts(few: Path, model: Path, tmp_path
 @pytest.mark.parametrize("lr", ["0", "-1", "nan", "inf"])
 def test_a_step_without_a_size_is_refused(few: Path, model: Path, tmp_path: Path, lr: str) -> None:
     assert run(["adapt", str(few), "-o", str(tmp_path / "m"), "--model", str(model), f"--lr={lr}"]) == EXIT_USAGE
+
+
+@pytest.mark.parametrize("lr", ["1e39", "1e300", "1.7e308"])
+@pytest.mark.filterwarnings("error")
+def test_steps_that_do_not_converge_are_refused(
+    few: Path, model: Path, tmp_path: Path, lr: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["adapt", str(few), "-o", str(tmp_path / "m"), "--model", str(model), "--lr", lr]) == EXIT_USAGE
+    assert capsys.readouterr().err == "edgebrain: The steps do not converge. Lower --lr.\n"
+    assert not (tmp_path / "m").exists()
