@@ -16,7 +16,9 @@ from edgebrain.calibration import fit_temperature
 from edgebrain.decision import probabilities_of
 
 if TYPE_CHECKING:
-    from edgebrain.metrics import Indices
+    from collections.abc import Callable
+
+    from edgebrain.metrics import Flags, Indices
     from edgebrain.types import Float64
 
 SHARPNESS = 10.0
@@ -90,11 +92,14 @@ def _softmax(logits: Float64) -> Float64:
     return result
 
 
-def leave_one_out(features: Float64, targets: Indices, groups: Indices, start: Start) -> Float64:
+def leave_one_out(
+    features: Float64 | Callable[[Flags], Float64], targets: Indices, groups: Indices, start: Start
+) -> Float64:
     """Logits of every scan by a head that never saw its group.
 
     Args:
-        features: float64 [N, D].
+        features: float64 [N, D]; where they depend on the scans that are learned from, what makes them of bool [N],
+            true where a scan is one of these.
         targets: int [N].
         groups: int [N] in 0..G-1; copies of one scan share one. Each class must be in two groups at least.
         start: Where to start.
@@ -102,11 +107,12 @@ def leave_one_out(features: Float64, targets: Indices, groups: Indices, start: S
     Returns:
         float64 [N, K].
     """
-    logits = np.empty((len(features), start.ways))
+    logits = np.empty((len(targets), start.ways))
     for group in np.unique(groups):
         out = groups == group
-        weight, bias = inner_loop(features[~out], targets[~out], start)
-        logits[out] = features[out] @ weight.T + bias
+        seen = features(~out) if callable(features) else features
+        weight, bias = inner_loop(seen[~out], targets[~out], start)
+        logits[out] = seen[out] @ weight.T + bias
     return logits
 
 

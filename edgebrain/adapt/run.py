@@ -18,11 +18,11 @@ from edgebrain.intervals import proportion as proportion_of
 from edgebrain.labelled import NO_TUMOR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from edgebrain.bundle import Bundle, HeadSpec
-    from edgebrain.metrics import Indices
-    from edgebrain.types import Float64
+    from edgebrain.metrics import Flags, Indices
+    from edgebrain.types import Float32, Float64
 
 HEAD_FILE = "head.npz"
 LR, STEPS = 1.0, 20
@@ -103,7 +103,7 @@ def learn(bundle: Bundle, support: Support, options: Options) -> Adapted:
     features = base.features(support.embedding)
     with np.errstate(all="ignore"):  # what does not converge is refused below, in words
         weight, bias = inner_loop(features, targets, start)
-        left_out = leave_one_out(features, targets, support.groups, start)
+        left_out = leave_one_out(_features(bundle, support, base), targets, support.groups, start)
         _check_converged(weight, bias, left_out)
     guesses = left_out.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)), np.intp)
@@ -157,12 +157,24 @@ def _start(
         # Any head knows what embeddings look like; only its rows belong to its labels.
         head = read_head(bundle, bundle.manifest.heads[0])
     else:
-        wide = support.embedding.astype(np.float64)
-        spread = wide.std(axis=0)
-        nothing = np.zeros((ways, wide.shape[1]))
-        # One scale for all: a deviation per dimension means little with a handful of scans.
-        head = Head(wide.mean(axis=0), np.full(wide.shape[1], max(float(spread.mean()), 1e-6)), nothing, nothing[:, 0])
+        head = _standardising(support.embedding, ways)
     return head, Start(ways, lr, steps), "prototypes of the support set"
+
+
+def _standardising(embedding: Float32, ways: int) -> Head:
+    """A head without rows of its own that knows what these embeddings look like."""
+    wide = embedding.astype(np.float64)
+    spread = float(wide.std(axis=0).mean())
+    nothing = np.zeros((ways, wide.shape[1]))
+    # One scale for all: a deviation per dimension means little with a handful of scans.
+    return Head(wide.mean(axis=0), np.full(wide.shape[1], max(spread, 1e-6)), nothing, nothing[:, 0])
+
+
+def _features(bundle: Bundle, support: Support, base: Head) -> Float64 | Callable[[Flags], Float64]:
+    """Features to leave scans out of: mean and scale come from scans too, where the bundle has no head."""
+    if bundle.manifest.heads:
+        return base.features(support.embedding)
+    return lambda kept: _standardising(support.embedding[kept], len(base.bias)).features(support.embedding)
 
 
 def _check_converged(weight: Float64, bias: Float64, left_out: Float64) -> None:

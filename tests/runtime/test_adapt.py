@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgebrain.classifier import Classifier
-    from edgebrain.types import Image8
+    from edgebrain.metrics import Indices
+    from edgebrain.types import Float64, Image8
 
     Making = Callable[..., Classifier]
 
@@ -164,6 +165,25 @@ def test_leaving_out_never_looks_at_the_scan_itself() -> None:
     assert np.array_equal(leave_one_out(features, changed, groups, start)[:2], logits[:2])
     weight, bias = inner_loop(features[2:], targets[2:], start)
     assert np.allclose(logits[:2], features[:2] @ weight.T + bias, rtol=0, atol=1e-12)
+
+
+def test_a_scan_that_is_left_out_is_not_in_mean_and_scale_either(
+    make_classifier: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    support = made_up(["a", "b"] * 3, list(range(6)))
+    support.embedding[0] *= 100
+    judged: list[Float64] = []
+
+    def keeping(logits: Float64, targets: Indices, groups: Indices) -> float:
+        judged.append(logits)
+        return careful_temperature(logits, targets, groups)
+
+    monkeypatch.setattr("edgebrain.adapt.run.careful_temperature", keeping)
+    learn(make_classifier().bundle, support, Options(steps=2))
+    rest = support.embedding[1:].astype(np.float64)
+    head = Head(rest.mean(0), np.full(4, rest.std(0).mean()), np.zeros((2, 4)), np.zeros(2))
+    weight, bias = inner_loop(head.features(rest), np.array([1, 0, 1, 0, 1]), Start(2, 1.0, 2))
+    assert np.allclose(judged[0][0], head.features(support.embedding[:1])[0] @ weight.T + bias, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("copies", [1, 25])
