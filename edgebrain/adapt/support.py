@@ -30,6 +30,7 @@ _FOREIGN = 0.5
 _LEAST = 2
 """Independent scans that each class needs: one to learn from while the other is left out."""
 _BATCH = 8
+_TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,16 @@ class Support:
     digest: str
 
 
-def find_samples(path: Path, labels: Sequence[str]) -> list[Sample]:
+def find_samples(path: Path, labels: Sequence[str], tell: Callable[[str], None] | None = None) -> list[Sample]:
     """The labelled scans of a folder or manifest; a folder's classes may have any name.
+
+    Where there is a training split, it is that split: the others are there to judge by. Images that a manifest calls
+    copies, or that carry two labels, teach nothing.
+
+    Args:
+        path: Folder or CSV file.
+        labels: Labels to know beside those of public sets.
+        tell: Gets a line on what was left out, if anything was.
 
     Raises:
         UsageError: There are none, or all are of one class.
@@ -64,14 +73,26 @@ def find_samples(path: Path, labels: Sequence[str]) -> list[Sample]:
         known = {*labels, *SPLIT_ALIASES}
         strange = [child for child in folders_in(path) if canonical_label(child.name, labels=known) is None]
         new = [child.name for child in strange if any(p.parent == child for p in scans_below(child))]
-    samples = read_labelled(path, labels=[*labels, *new])
-    classes = sorted({sample.label for sample in samples})
+    samples = _to_learn_from(read_labelled(path, labels=[*labels, *new]), tell)
+    classes = sorted({sample.label for sample in samples}) or ["none"]
     if len(classes) <= 1:
         raise UsageError(
             f"{path} has one class only, {classes[0]}: there is nothing to tell apart.",
             remedy="Give a folder with two or more class folders.",
         )
     return samples
+
+
+def _to_learn_from(samples: Sequence[Sample], tell: Callable[[str], None] | None) -> list[Sample]:
+    splits = {sample.split for sample in samples}
+    split = [sample for sample in samples if sample.split == _TRAIN] if _TRAIN in splits else list(samples)
+    kept = [sample for sample in split if not sample.copy_of and not sample.conflict]
+    marked = len(split) - len(kept)
+    if tell is not None and len(kept) < len(samples):
+        why = [f"the split {_TRAIN} alone"] if len(split) < len(samples) else []
+        why += [f"without {marked} marked as a copy or a conflict"] if marked else []
+        tell(f"learning from {_scans(len(kept))} of {len(samples)}: {', '.join(why)}")
+    return kept
 
 
 def read_support(classifier: Classifier, samples: Sequence[Sample], follow: Callable[[], None]) -> Support:

@@ -45,7 +45,8 @@ def run_adapt(request: AdaptRequest) -> int:
     with closing(request.model.load()) as classifier:
         bundle = classifier.bundle
         check_bundle(bundle)
-        samples = find_samples(request.support, [label for head in bundle.manifest.heads for label in head.labels])
+        known = [label for head in bundle.manifest.heads for label in head.labels]
+        samples = find_samples(request.support, known, _say)
         with progress(samples, "reading") as shown:
             counted = shown.count(iter(samples))
             support = read_support(classifier, samples, lambda: _advance(counted))
@@ -55,6 +56,10 @@ def run_adapt(request: AdaptRequest) -> int:
     write(bundle, adapted, support, request.output, request.name)
     _print(adapted, request.output)
     return EXIT_OK
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _advance(items: object) -> None:

@@ -124,6 +124,30 @@ def test_outliers_are_found_with_the_limit_of_the_model(make_classifier: Making,
     assert len(support_of(strange, fill(tmp_path, {"a": 2, "b": 2})).strange) == 4
 
 
+def manifest_of(folder: Path, splits: tuple[str, ...]) -> Path:
+    """Twelve scans of two classes; the last two are a copy and a conflict."""
+    fill(folder, {"glioma": 6, "meningioma": 6})
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    rows = [f"{f},{f.split('/')[0]},{splits[i % len(splits)]},,false" for i, f in enumerate(files[:10])]
+    rows += [f"{files[10]},meningioma,{splits[0]},{files[9]},false", f"{files[11]},meningioma,{splits[0]},,true"]
+    (folder / "splits.csv").write_text("\n".join(["path,label,split,copy_of,conflict", *rows]))
+    return folder / "splits.csv"
+
+
+def test_of_a_manifest_with_splits_the_training_scans_are_taken(tmp_path: Path) -> None:
+    said: list[str] = []
+    samples = find_samples(manifest_of(tmp_path, ("train", "test")), (), said.append)
+    assert {sample.split for sample in samples} == {"train"}
+    assert not any(sample.copy_of or sample.conflict for sample in samples)
+    assert said == ["learning from 5 scans of 12: the split train alone, without 2 marked as a copy or a conflict"]
+
+
+def test_a_manifest_without_splits_is_taken_but_for_its_copies(tmp_path: Path) -> None:
+    said: list[str] = []
+    assert len(find_samples(manifest_of(tmp_path, ("",)), (), said.append)) == 10
+    assert said == ["learning from 10 scans of 12: without 2 marked as a copy or a conflict"]
+
+
 def test_one_class_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one class only"):
         find_samples(fill(tmp_path, {"a": 3}), ())

@@ -142,6 +142,21 @@ def test_no_file_is_named_in_the_bundle(
     assert "1 scan that could not be read" in (out / "MODEL_CARD.md").read_text()
 
 
+def test_a_training_split_is_said(few: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, path in enumerate(sorted(few.rglob("*.png"))):
+        split = few / ("Testing" if number % 5 == 0 else "Training") / path.parent.name
+        split.mkdir(parents=True, exist_ok=True)
+        path.rename(split / path.name)
+    for label in ("cyst", "none_here"):
+        (few / label).rmdir()
+        for split in (few / "Testing", few / "Training"):
+            (split / label).rename(split / {"cyst": "glioma", "none_here": "notumor"}[label])
+    out = tmp_path / "mine"
+    assert run(["adapt", str(few), "-o", str(out), "--model", str(model)]) == EXIT_OK
+    assert "learning from 8 scans of 10: the split train alone\n" in capsys.readouterr().err
+    assert open_bundle(out).manifest.provenance["support_scans"] == {"glioma": 4, "no_tumor": 4}
+
+
 def test_a_changed_head_is_refused(few: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     assert run(["adapt", str(few), "-o", str(out), "--model", str(model)]) == EXIT_OK
