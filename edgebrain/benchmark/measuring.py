@@ -108,7 +108,7 @@ def _usable(classifier: Classifier, files: Sequence[str]) -> tuple[list[str], tu
         answers = classifier.predict(list(classifier.read(file)))
         errors = [answer.error.message for answer in answers if answer.error is not None]
         good += [] if errors else [file]
-        failed += errors
+        failed += [error.replace(file, Path(file).name) for error in errors]  # records are passed on
     if not good:
         raise UsageError(f"None of the {len(files)} files can be used: {failed[0]}")
     return good, tuple(failed)
@@ -244,7 +244,7 @@ def _accuracy(classifier: Classifier, request: CaseRequest) -> Accuracy | None:
     samples = read_labelled(request.data, split=request.split, labels=classifier.bundle.manifest.labels)
     figures = evaluate_samples(classifier, samples, batch_size=request.config.batch_size)
     return Accuracy(
-        data=request.data,
+        data=Path(request.data).absolute().name,
         mode=figures.mode,
         n=figures.n,
         n_failed=figures.n_failed,
