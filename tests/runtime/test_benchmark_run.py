@@ -116,7 +116,9 @@ def test_stages_add_up_and_the_run_is_long_enough(
 def test_files_that_fail_are_left_out_and_told(
     make_classifier: MakeClassifier, scans: tuple[str, ...], tmp_path: Path
 ) -> None:
-    broken = tmp_path / "broken.png"
+    folder = tmp_path / "odd\nfolder"
+    folder.mkdir()
+    broken = folder / "broken.png"
     broken.write_bytes(b"no image")
     request = CaseRequest(CONFIG, LITTLE, (str(broken), *scans))
     reply = measure_case(request, opened=opening(make_classifier))
