@@ -71,6 +71,10 @@ def _check(request: AdaptRequest) -> None:
         raise UsageError(f"--lr {request.lr}: a step has a size above 0.")
     if request.name is not None and (not request.name or not request.name.isprintable()):
         raise UsageError("--name must be text that can be printed.")
+    if request.output.resolve().is_relative_to(request.support.resolve()):
+        raise UsageError(
+            f"{request.output} lies in {request.support}, which holds the scans.", remedy="Name another folder."
+        )
     check_output(request.output)
     if not request.force and request.output.is_dir() and any(request.output.iterdir()):
         raise UsageError(

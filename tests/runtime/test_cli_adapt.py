@@ -178,6 +178,14 @@ def test_what_is_there_is_replaced_only_by_force(few: Path, model: Path, tmp_pat
     assert (tmp_path / "notes" / "mine.txt").read_text() == "keep"
 
 
+@pytest.mark.parametrize("place", ["few/mine", "few/cyst/deep/mine", "few/../few/mine", "link/mine"])
+def test_nothing_is_written_among_the_scans(few: Path, model: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "link").symlink_to(few)
+    before = sorted(few.rglob("*"))
+    assert run(["adapt", str(few), "-o", str(tmp_path / place), "--model", str(model)]) == EXIT_USAGE
+    assert sorted(few.rglob("*")) == before
+
+
 def test_a_refused_support_writes_nothing(model: Path, few: Path, tmp_path: Path) -> None:
     for path in list((few / "cyst").iterdir())[1:]:
         path.unlink()
