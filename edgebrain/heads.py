@@ -17,6 +17,7 @@ from edgebrain.arrays import read_arrays
 from edgebrain.types import Float32, Float64
 
 _LEAST = 1e-12
+_HEADERS = 1 << 16  # bytes that the four arrays may take beside their numbers
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def parse_head(data: bytes, ways: int, size: int) -> Head:
     Raises:
         ValueError: It is no such head; the text says why.
     """
-    arrays = read_arrays(data)
+    numbers = 2 * size + ways * (size + 1)
+    arrays = read_arrays(data, limit=numbers * np.dtype(np.float64).itemsize + _HEADERS)
     fault = _fault(arrays, ways, size)
     if fault is not None:
         raise ValueError(fault)

@@ -16,7 +16,9 @@ from edgebrain.calibration import fit_temperature
 from edgebrain.decision import probabilities_of
 
 if TYPE_CHECKING:
-    from edgebrain.metrics import Indices
+    from collections.abc import Callable
+
+    from edgebrain.metrics import Flags, Indices
     from edgebrain.types import Float64
 
 SHARPNESS = 10.0
@@ -90,11 +92,14 @@ def _softmax(logits: Float64) -> Float64:
     return result
 
 
-def leave_one_out(features: Float64, targets: Indices, groups: Indices, start: Start) -> Float64:
+def leave_one_out(
+    features: Float64 | Callable[[Flags], Float64], targets: Indices, groups: Indices, start: Start
+) -> Float64:
     """Logits of every scan by a head that never saw its group.
 
     Args:
-        features: float64 [N, D].
+        features: float64 [N, D]; where they depend on the scans that are learned from, what makes them of bool [N],
+            true where a scan is one of these.
         targets: int [N].
         groups: int [N] in 0..G-1; copies of one scan share one. Each class must be in two groups at least.
         start: Where to start.
@@ -102,40 +107,45 @@ def leave_one_out(features: Float64, targets: Indices, groups: Indices, start: S
     Returns:
         float64 [N, K].
     """
-    logits = np.empty((len(features), start.ways))
+    logits = np.empty((len(targets), start.ways))
     for group in np.unique(groups):
         out = groups == group
-        weight, bias = inner_loop(features[~out], targets[~out], start)
-        logits[out] = features[out] @ weight.T + bias
+        seen = features(~out) if callable(features) else features
+        weight, bias = inner_loop(seen[~out], targets[~out], start)
+        logits[out] = seen[out] @ weight.T + bias
     return logits
 
 
-def careful_temperature(logits: Float64, targets: Indices) -> float:
+def careful_temperature(logits: Float64, targets: Indices, groups: Indices) -> float:
     """The temperature for logits of scans that were left out.
 
     The best one by likelihood, but not lower than a handful of scans can vouch for: when all of them were right, the
     likelihood wants a model that is always sure. The floor is the temperature at which the mean confidence is
-    (right + 1) / (scans + 2), Laplace's rule of succession.
+    (right + 1) / (groups + 2), Laplace's rule of succession. A group counts once, by its means: copies of a scan vouch
+    for no more than the scan.
 
     Args:
         logits: float64 [N, K], each from a head that did not see the scan.
         targets: int [N].
+        groups: int [N]; copies of one scan share one.
 
     Returns:
         The temperature.
     """
-    right = int((logits.argmax(axis=1) == targets).sum())
-    most = max((right + 1) / (len(targets) + 2), 1.0 / logits.shape[1])
+    _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    share = 1.0 / (sizes.size * sizes[index])
+    right = sizes.size * float(share @ (logits.argmax(axis=1) == targets))
+    most = max((right + 1) / (sizes.size + 2), 1.0 / logits.shape[1])
+
+    def confidence(temperature: float) -> float:
+        return float(share @ probabilities_of(logits.astype(np.float32), temperature).max(axis=1))
+
     low = high = fit_temperature(logits, targets)
-    if _confidence(logits, low) <= most:
+    if confidence(low) <= most:
         return low
-    while _confidence(logits, high) > most and high < _HOTTEST:
+    while confidence(high) > most and high < _HOTTEST:
         high *= 2
     for _ in range(60):  # halves the bracket beyond float64
         middle = (low + high) / 2
-        low, high = (middle, high) if _confidence(logits, middle) > most else (low, middle)
+        low, high = (middle, high) if confidence(middle) > most else (low, middle)
     return high
-
-
-def _confidence(logits: Float64, temperature: float) -> float:
-    return float(probabilities_of(logits.astype(np.float32), temperature).max(axis=1).mean())

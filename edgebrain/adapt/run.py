@@ -1,37 +1,30 @@
-"""From a bundle and a few labelled scans to an adapted bundle."""
+"""From a bundle and a few labelled scans to a head, and to how good it is."""
 
 from __future__ import annotations
 
-import shutil
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from edgebrain import bundle as bundles
 from edgebrain.adapt.support import Support, contradictions, warnings_of
-from edgebrain.engines import EngineOptions, open_engine, record_of, unavailable_because
 from edgebrain.engines.headed import read_head
-from edgebrain.errors import InvalidManifest, UsageError
-from edgebrain.heads import Head, write_head
+from edgebrain.errors import UsageError
+from edgebrain.heads import Head
 from edgebrain.inner import Start, careful_temperature, inner_loop, leave_one_out
 from edgebrain.intervals import Estimate, group_index, resampling_weights
 from edgebrain.intervals import proportion as proportion_of
 from edgebrain.labelled import NO_TUMOR
-from edgebrain.place import replacing
-from edgebrain.selftest import Golden, read_golden, write_golden
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from edgebrain.bundle import Bundle, HeadSpec, Manifest
-    from edgebrain.metrics import Indices
+    from edgebrain.bundle import Bundle, HeadSpec
+    from edgebrain.metrics import Flags, Indices
+    from edgebrain.types import Float32, Float64
 
 HEAD_FILE = "head.npz"
-_GOLDEN_FILE = "golden.npz"
 LR, STEPS = 1.0, 20
 """Of the inner loop where no meta-learned head says otherwise."""
 
@@ -65,6 +58,7 @@ class Adapted:
         temperature: Of its logits.
         start: Where it started, in words.
         warnings: What a person should know.
+        recorded: The same without names of files, for the bundle.
     """
 
     head: Head
@@ -74,6 +68,7 @@ class Adapted:
     temperature: float
     start: str
     warnings: tuple[str, ...]
+    recorded: tuple[str, ...]
 
 
 def check_bundle(bundle: Bundle) -> None:
@@ -93,7 +88,8 @@ def learn(bundle: Bundle, support: Support, options: Options) -> Adapted:
     """Learn a head from a support set, and judge it on scans that it was not shown.
 
     Raises:
-        UsageError: There is no such head, its labels are others, or equal scans have different labels.
+        UsageError: There is no such head, its labels are others, equal scans have different labels, or the steps do
+            not converge.
         BundleError: The head's file is not what the manifest says.
     """
     clashing = contradictions(support)
@@ -105,8 +101,10 @@ def learn(bundle: Bundle, support: Support, options: Options) -> Adapted:
     base, start, words = _start(bundle, support, chosen, options, len(labels))
     targets = np.array([labels.index(s.label) for s in support.samples], np.intp)
     features = base.features(support.embedding)
-    weight, bias = inner_loop(features, targets, start)
-    left_out = leave_one_out(features, targets, support.groups, start)
+    with np.errstate(all="ignore"):  # what does not converge is refused below, in words
+        weight, bias = inner_loop(features, targets, start)
+        left_out = leave_one_out(_features(bundle, support, base), targets, support.groups, start)
+        _check_converged(weight, bias, left_out)
     guesses = left_out.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)), np.intp)
     np.add.at(confusion, (targets, guesses), 1)
@@ -125,51 +123,11 @@ def learn(bundle: Bundle, support: Support, options: Options) -> Adapted:
         ),
         accuracy=_accuracy(guesses, targets, support.groups),
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
-        temperature=careful_temperature(left_out, targets),
+        temperature=careful_temperature(left_out, targets, support.groups),
         start=words,
         warnings=tuple(warnings_of(support)),
+        recorded=tuple(warnings_of(support, names=False)),
     )
-
-
-def write(bundle: Bundle, adapted: Adapted, support: Support, output: Path, name: str | None) -> Manifest:
-    """Write the adapted bundle: the graph's own files, the head, golden outputs of this machine, a new manifest.
-
-    Raises:
-        ExportError: The folder cannot be written.
-        BundleError: A file of the bundle is not what its manifest says.
-        EngineError: A graph cannot be run here.
-    """
-    with replacing(output) as folder:
-        manifest = bundle.manifest
-        for artifact in manifest.artifacts:
-            (folder / artifact.file).write_bytes(bundle.read(artifact))
-        (folder / HEAD_FILE).write_bytes(write_head(adapted.head))
-        spec = _hashed(adapted.spec, folder)
-        draft = msgspec.structs.replace(
-            manifest,
-            id=name or f"{manifest.id}-adapted",
-            description=f"{manifest.id} {manifest.version}, adapted on the device to {', '.join(spec.labels)}",
-            labels=spec.labels,
-            negative_label=spec.negative_label,
-            graph=msgspec.structs.replace(manifest.graph, cam=None),
-            decision=msgspec.structs.replace(manifest.decision, temperature=round(adapted.temperature, 4)),
-            golden=None,
-            metrics={},
-            heads=(),
-            head=spec,
-            provenance=_provenance(bundle, adapted, support),
-        )
-        bundles.write_manifest(folder, draft)
-        golden = _golden(bundle, bundles.Bundle(folder, draft))
-        if golden is not None:
-            (folder / _GOLDEN_FILE).write_bytes(write_golden(golden))
-            draft = msgspec.structs.replace(draft, golden=bundles.describe_file(folder / _GOLDEN_FILE))
-            bundles.write_manifest(folder, draft)
-        (folder / bundles.CARD).write_text(_card(bundle, draft, adapted), encoding="utf-8")
-        for file in ("CHANGELOG.md",):
-            if (bundle.folder / file).is_file():
-                shutil.copyfile(bundle.folder / file, folder / file)
-    return draft
 
 
 def _choose(bundle: Bundle, present: Sequence[str], name: str | None) -> HeadSpec | None:
@@ -199,12 +157,31 @@ def _start(
         # Any head knows what embeddings look like; only its rows belong to its labels.
         head = read_head(bundle, bundle.manifest.heads[0])
     else:
-        wide = support.embedding.astype(np.float64)
-        spread = wide.std(axis=0)
-        nothing = np.zeros((ways, wide.shape[1]))
-        # One scale for all: a deviation per dimension means little with a handful of scans.
-        head = Head(wide.mean(axis=0), np.full(wide.shape[1], max(float(spread.mean()), 1e-6)), nothing, nothing[:, 0])
+        head = _standardising(support.embedding, ways)
     return head, Start(ways, lr, steps), "prototypes of the support set"
+
+
+def _standardising(embedding: Float32, ways: int) -> Head:
+    """A head without rows of its own that knows what these embeddings look like."""
+    wide = embedding.astype(np.float64)
+    spread = float(wide.std(axis=0).mean())
+    nothing = np.zeros((ways, wide.shape[1]))
+    # One scale for all: a deviation per dimension means little with a handful of scans.
+    return Head(wide.mean(axis=0), np.full(wide.shape[1], max(spread, 1e-6)), nothing, nothing[:, 0])
+
+
+def _features(bundle: Bundle, support: Support, base: Head) -> Float64 | Callable[[Flags], Float64]:
+    """Features to leave scans out of: mean and scale come from scans too, where the bundle has no head."""
+    if bundle.manifest.heads:
+        return base.features(support.embedding)
+    return lambda kept: _standardising(support.embedding[kept], len(base.bias)).features(support.embedding)
+
+
+def _check_converged(weight: Float64, bias: Float64, left_out: Float64) -> None:
+    # Features have length one, so that this is the largest logit of any scan. Logits are handed out in float32.
+    largest = np.linalg.norm(weight, axis=1) + np.abs(bias)
+    if not (np.isfinite(largest.astype(np.float32)).all() and np.isfinite(left_out.astype(np.float32)).all()):
+        raise UsageError("The steps do not converge.", remedy="Lower --lr.")
 
 
 def _accuracy(guesses: Indices, targets: Indices, groups: Indices) -> Estimate:
@@ -215,64 +192,3 @@ def _accuracy(guesses: Indices, targets: Indices, groups: Indices) -> Estimate:
     index = group_index([str(g) for g in groups])
     resampled = np.concatenate([(w @ hits) / w.sum(axis=1) for w in resampling_weights(len(hits), index)])
     return proportion_of(hits, everything, index, resampled)
-
-
-def _hashed(spec: HeadSpec, folder: Path) -> HeadSpec:
-    found = bundles.describe_file(folder / spec.file)
-    return msgspec.structs.replace(spec, sha256=found.sha256, bytes=found.bytes)
-
-
-def _golden(source: Bundle, adapted: Bundle) -> Golden | None:
-    """The golden inputs of the source, with what the adapted bundle makes of them here."""
-    try:
-        inputs = read_golden(source).images
-    except InvalidManifest:
-        if source.manifest.golden is not None:
-            raise
-        return None
-    golden = Golden(inputs, {})
-    for artifact in adapted.manifest.artifacts:
-        if unavailable_because(record_of(artifact.engine)) is not None:
-            continue
-        with closing(open_engine(adapted, artifact, EngineOptions())) as engine:
-            rows = [engine.run(inputs[i : i + 1]) for i in range(len(inputs))]
-        precision = artifact.precision.value
-        golden.logits.setdefault(precision, np.concatenate([row["logits"] for row in rows]))
-        if "outlier" in rows[0]:
-            golden.outlier.setdefault(precision, np.concatenate([row["outlier"] for row in rows]))
-    return golden
-
-
-def _provenance(bundle: Bundle, adapted: Adapted, support: Support) -> dict[str, Any]:
-    import edgebrain
-
-    counts = {label: sum(s.label == label for s in support.samples) for label in adapted.spec.labels}
-    return {
-        **bundle.manifest.provenance,
-        "adapted_from": f"{bundle.manifest.id} {bundle.manifest.version}",
-        "adapted_with": edgebrain.__version__,
-        "adapted_start": adapted.start,
-        "adapted_lr": adapted.spec.lr,
-        "adapted_steps": adapted.spec.steps,
-        "support_scans": counts,
-        "support_groups": int(np.unique(support.groups).size),
-        "support_sha256": support.digest,
-        "leave_one_out": msgspec.to_builtins(adapted.accuracy),
-        "leave_one_out_confusion": [list(row) for row in adapted.confusion],
-        "warnings": list(adapted.warnings),
-    }
-
-
-def _card(bundle: Bundle, manifest: Manifest, adapted: Adapted) -> str:
-    figure = adapted.accuracy
-    interval = (
-        "" if figure.low is None or figure.high is None else f" (95 % interval {figure.low:.3f} to {figure.high:.3f})"
-    )
-    said = "\n".join(f"- {warning}" for warning in adapted.warnings) or "- none"
-    return (
-        f"# {manifest.id}\n\n{manifest.description}.\n\n"
-        f"Leave-one-out accuracy on the scans it was adapted with: {figure.value:.3f}{interval}. No other scan has "
-        f"tested it.\n\nStarted from {adapted.start}: {adapted.spec.steps} steps of {adapted.spec.lr:g}.\n\n"
-        f"## Warnings\n\n{said}\n\n## Use\n\n{manifest.intended_use}\n\n"
-        f"The model below it is described by the card of {bundle.manifest.id} {bundle.manifest.version}.\n"
-    )

@@ -30,6 +30,7 @@ _FOREIGN = 0.5
 _LEAST = 2
 """Independent scans that each class needs: one to learn from while the other is left out."""
 _BATCH = 8
+_TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,16 @@ class Support:
     digest: str
 
 
-def find_samples(path: Path, labels: Sequence[str]) -> list[Sample]:
+def find_samples(path: Path, labels: Sequence[str], tell: Callable[[str], None] | None = None) -> list[Sample]:
     """The labelled scans of a folder or manifest; a folder's classes may have any name.
+
+    Where there is a training split, it is that split: the others are there to judge by. Images that a manifest calls
+    copies, or that carry two labels, teach nothing.
+
+    Args:
+        path: Folder or CSV file.
+        labels: Labels to know beside those of public sets.
+        tell: Gets a line on what was left out, if anything was.
 
     Raises:
         UsageError: There are none, or all are of one class.
@@ -64,14 +73,26 @@ def find_samples(path: Path, labels: Sequence[str]) -> list[Sample]:
         known = {*labels, *SPLIT_ALIASES}
         strange = [child for child in folders_in(path) if canonical_label(child.name, labels=known) is None]
         new = [child.name for child in strange if any(p.parent == child for p in scans_below(child))]
-    samples = read_labelled(path, labels=[*labels, *new])
-    classes = sorted({sample.label for sample in samples})
+    samples = _to_learn_from(read_labelled(path, labels=[*labels, *new]), tell)
+    classes = sorted({sample.label for sample in samples}) or ["none"]
     if len(classes) <= 1:
         raise UsageError(
             f"{path} has one class only, {classes[0]}: there is nothing to tell apart.",
             remedy="Give a folder with two or more class folders.",
         )
     return samples
+
+
+def _to_learn_from(samples: Sequence[Sample], tell: Callable[[str], None] | None) -> list[Sample]:
+    splits = {sample.split for sample in samples}
+    split = [sample for sample in samples if sample.split == _TRAIN] if _TRAIN in splits else list(samples)
+    kept = [sample for sample in split if not sample.copy_of and not sample.conflict]
+    marked = len(split) - len(kept)
+    if tell is not None and len(kept) < len(samples):
+        why = [f"the split {_TRAIN} alone"] if len(split) < len(samples) else []
+        why += [f"without {marked} marked as a copy or a conflict"] if marked else []
+        tell(f"learning from {_scans(len(kept))} of {len(samples)}: {', '.join(why)}")
+    return kept
 
 
 def read_support(classifier: Classifier, samples: Sequence[Sample], follow: Callable[[], None]) -> Support:
@@ -117,24 +138,35 @@ def read_support(classifier: Classifier, samples: Sequence[Sample], follow: Call
     )
 
 
-def warnings_of(support: Support) -> list[str]:
-    """What a person should know, in words; empty if nothing stands out."""
-    names = sorted({s.label for s in support.samples})
-    independent = {name: _independent(support, name) for name in names}
-    said = [f"left out: {printable(reason)}" for reason in support.unreadable]
+def warnings_of(support: Support, *, names: bool = True) -> list[str]:
+    """What a person should know, in words; empty if nothing stands out.
+
+    Args:
+        support: The scans.
+        names: Whether files may be named. A bundle is passed on, and a file name may be a patient's.
+    """
+    labels = sorted({s.label for s in support.samples})
+    independent = {label: _independent(support, label) for label in labels}
+    said = [f"left out: {printable(reason)}" for reason in support.unreadable if names]
+    if support.unreadable and not names:
+        said.append(f"left out: {_scans(len(support.unreadable))} that could not be read")
     few = [f"{name} ({count})" for name, count in independent.items() if count < FEW]
     if few:
         said.append(f"few independent scans: {', '.join(few)}; with fewer than {FEW} a class the result is a guess")
     if max(independent.values()) >= _UNEVEN * min(independent.values()):
-        most, least = max(names, key=independent.__getitem__), min(names, key=independent.__getitem__)
+        most, least = max(labels, key=independent.__getitem__), min(labels, key=independent.__getitem__)
         said.append(f"unbalanced: {independent[most]} of {most}, {independent[least]} of {least}")
     copies = len(support.samples) - int(np.unique(support.groups).size)
-    if copies:
-        said.append(f"{copies} of {len(support.samples)} scans repeat another one; they are left out together")
+    if copies == 1:
+        said.append(f"1 of {_scans(len(support.samples))} repeats another one; the two are left out together")
+    elif copies:
+        said.append(f"{copies} of {_scans(len(support.samples))} repeat another one; they are left out together")
     if support.strange:
-        first = printable(Path(support.strange[0]).name)
+        count = len(support.strange)
+        example = f", {printable(Path(support.strange[0]).name)} for one" if names and count > 1 else ""
+        example = f", {printable(Path(support.strange[0]).name)}" if names and count == 1 else example
         said.append(
-            f"{len(support.strange)} scans do not look like a brain MRI slice to the model, {first} for one: "
+            f"{_scans(count)} {'does' if count == 1 else 'do'} not look like a brain MRI slice to the model{example}: "
             "it would not assess such scans"
         )
     return said
@@ -147,6 +179,10 @@ def contradictions(support: Support) -> list[str]:
         found.setdefault(group, {})[sample.label] = sample.path
     clashes = [labels for labels in found.values() if len(labels) > 1]
     return [" and ".join(f"{path} ({label})" for label, path in labels.items()) for labels in clashes]
+
+
+def _scans(count: int) -> str:
+    return "1 scan" if count == 1 else f"{count} scans"
 
 
 def _independent(support: Support, label: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from edgebrain.benchmark.energy import Meter, Sensor, energy_of, find_sensor, id
 from edgebrain.benchmark.record import STAGES, Accuracy, Energy, Memory, Setup, Throughput
 from edgebrain.benchmark.requests import CaseReply, CaseRequest, Config, Effort
 from edgebrain.classifier import Classifier
-from edgebrain.errors import EdgebrainError, UsageError
+from edgebrain.errors import EdgebrainError, UsageError, printable
 from edgebrain.pipeline import run_pipeline
 from edgebrain.results.records import to_json
 from edgebrain.results.writers import Writer, open_writer
@@ -108,10 +109,16 @@ def _usable(classifier: Classifier, files: Sequence[str]) -> tuple[list[str], tu
         answers = classifier.predict(list(classifier.read(file)))
         errors = [answer.error.message for answer in answers if answer.error is not None]
         good += [] if errors else [file]
-        failed += errors
+        failed += [_named_only(error, file) for error in errors]
     if not good:
         raise UsageError(f"None of the {len(files)} files can be used: {failed[0]}")
     return good, tuple(failed)
+
+
+def _named_only(message: str, file: str) -> str:
+    """The message without the folders of the file: records are passed on."""
+    folder = printable(os.path.split(file)[0] + os.sep)
+    return message.replace(folder, "", 1) if message.startswith(folder) else message
 
 
 class _Until:
@@ -244,7 +251,7 @@ def _accuracy(classifier: Classifier, request: CaseRequest) -> Accuracy | None:
     samples = read_labelled(request.data, split=request.split, labels=classifier.bundle.manifest.labels)
     figures = evaluate_samples(classifier, samples, batch_size=request.config.batch_size)
     return Accuracy(
-        data=request.data,
+        data=Path(request.data).absolute().name,
         mode=figures.mode,
         n=figures.n,
         n_failed=figures.n_failed,

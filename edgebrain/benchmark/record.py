@@ -140,7 +140,7 @@ class Accuracy(_Part, frozen=True):
     """The same file on labelled scans; see ``edgebrain evaluate`` for all figures.
 
     Attributes:
-        data: Where the scans are.
+        data: Name of the folder or manifest.
         mode: ``labels``, or ``tumor_vs_none``.
         n: Scans with an answer.
         n_failed: Scans without one.

@@ -8,8 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgebrain.adapt.run import Adapted, Options, check_bundle, learn, write
+from edgebrain.adapt.run import Adapted, Options, check_bundle, learn
 from edgebrain.adapt.support import find_samples, read_support
+from edgebrain.adapt.write import write
 from edgebrain.cli.progress import progress
 from edgebrain.errors import EXIT_OK, UsageError, printable
 from edgebrain.place import check_output
@@ -44,7 +45,8 @@ def run_adapt(request: AdaptRequest) -> int:
     with closing(request.model.load()) as classifier:
         bundle = classifier.bundle
         check_bundle(bundle)
-        samples = find_samples(request.support, [label for head in bundle.manifest.heads for label in head.labels])
+        known = [label for head in bundle.manifest.heads for label in head.labels]
+        samples = find_samples(request.support, known, _say)
         with progress(samples, "reading") as shown:
             counted = shown.count(iter(samples))
             support = read_support(classifier, samples, lambda: _advance(counted))
@@ -56,6 +58,10 @@ def run_adapt(request: AdaptRequest) -> int:
     return EXIT_OK
 
 
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
 def _advance(items: object) -> None:
     next(items, None)  # type: ignore[call-overload]
 
@@ -65,6 +71,10 @@ def _check(request: AdaptRequest) -> None:
         raise UsageError(f"--lr {request.lr}: a step has a size above 0.")
     if request.name is not None and (not request.name or not request.name.isprintable()):
         raise UsageError("--name must be text that can be printed.")
+    if request.output.resolve().is_relative_to(request.support.resolve()):
+        raise UsageError(
+            f"{request.output} lies in {request.support}, which holds the scans.", remedy="Name another folder."
+        )
     check_output(request.output)
     if not request.force and request.output.is_dir() and any(request.output.iterdir()):
         raise UsageError(

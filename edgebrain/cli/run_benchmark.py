@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from edgebrain.report.tables import Grid
 
 RECORD = "benchmark.json"
+_PIPE = 160
+"""Columns where nobody looks at a terminal: programs that read a table want whole lines."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def _write(about: Sequence[str], grids: Sequence[Grid], after: Sequence[str]) ->
     from edgebrain.report.write import print_grids
 
     console = Console(highlight=False)
-    console.width = max(console.width, 60)
+    console.width = max(console.width, 60 if console.is_terminal else _PIPE)
     for line in about:
         console.print(Text(printable(line)))
     print_grids(grids, console)

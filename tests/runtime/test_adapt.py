@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgebrain.classifier import Classifier
-    from edgebrain.types import Image8
+    from edgebrain.metrics import Indices
+    from edgebrain.types import Float64, Image8
 
     Making = Callable[..., Classifier]
 
@@ -78,7 +79,7 @@ def test_copies_share_a_group_and_are_said(make_classifier: Making, tmp_path: Pa
     (tmp_path / "a" / "copy.png").write_bytes((tmp_path / "a" / "0.png").read_bytes())
     support = support_of(make_classifier(), tmp_path)
     assert np.unique(support.groups).size == 10
-    assert any("1 of 11 scans repeat another one" in w for w in warnings_of(support))
+    assert any("1 of 11 scans repeats another one" in w for w in warnings_of(support))
 
 
 def test_the_same_pixels_with_two_labels_are_refused(make_classifier: Making, tmp_path: Path) -> None:
@@ -98,9 +99,21 @@ def test_small_uneven_and_strange_supports_are_said() -> None:
         "left out",
         "few independent scans",
         "unbalanced",
-        "1 scans do not look like a brain MRI slice to the model, odd.png for one",
+        "1 scan does not look like a brain MRI slice to the model, odd.png",
     ]
     assert warnings_of(made_up(["a"] * 5 + ["b"] * 5, list(range(10)))) == []
+
+
+def test_what_is_stored_counts_files_and_names_none() -> None:
+    support = made_up(["a"] * 5 + ["b"] * 5, list(range(10)), strange=("x/odd.png",) * 2, unreadable=("gone.png: no",))
+    assert [w.split(":")[0] for w in warnings_of(support)] == [
+        "left out",
+        "2 scans do not look like a brain MRI slice to the model, odd.png for one",
+    ]
+    stored = " ".join(warnings_of(support, names=False))
+    assert "1 scan that could not be read" in stored
+    assert "2 scans do not look" in stored
+    assert ".png" not in stored
 
 
 def test_outliers_are_found_with_the_limit_of_the_model(make_classifier: Making, tmp_path: Path) -> None:
@@ -109,6 +122,30 @@ def test_outliers_are_found_with_the_limit_of_the_model(make_classifier: Making,
         graph=GraphSpec(embedding="embedding", embedding_size=16, outlier="outlier"),
     )
     assert len(support_of(strange, fill(tmp_path, {"a": 2, "b": 2})).strange) == 4
+
+
+def manifest_of(folder: Path, splits: tuple[str, ...]) -> Path:
+    """Twelve scans of two classes; the last two are a copy and a conflict."""
+    fill(folder, {"glioma": 6, "meningioma": 6})
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    rows = [f"{f},{f.split('/')[0]},{splits[i % len(splits)]},,false" for i, f in enumerate(files[:10])]
+    rows += [f"{files[10]},meningioma,{splits[0]},{files[9]},false", f"{files[11]},meningioma,{splits[0]},,true"]
+    (folder / "splits.csv").write_text("\n".join(["path,label,split,copy_of,conflict", *rows]))
+    return folder / "splits.csv"
+
+
+def test_of_a_manifest_with_splits_the_training_scans_are_taken(tmp_path: Path) -> None:
+    said: list[str] = []
+    samples = find_samples(manifest_of(tmp_path, ("train", "test")), (), said.append)
+    assert {sample.split for sample in samples} == {"train"}
+    assert not any(sample.copy_of or sample.conflict for sample in samples)
+    assert said == ["learning from 5 scans of 12: the split train alone, without 2 marked as a copy or a conflict"]
+
+
+def test_a_manifest_without_splits_is_taken_but_for_its_copies(tmp_path: Path) -> None:
+    said: list[str] = []
+    assert len(find_samples(manifest_of(tmp_path, ("",)), (), said.append)) == 10
+    assert said == ["learning from 10 scans of 12: without 2 marked as a copy or a conflict"]
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
@@ -154,13 +191,44 @@ def test_leaving_out_never_looks_at_the_scan_itself() -> None:
     assert np.allclose(logits[:2], features[:2] @ weight.T + bias, rtol=0, atol=1e-12)
 
 
+def test_a_scan_that_is_left_out_is_not_in_mean_and_scale_either(
+    make_classifier: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    support = made_up(["a", "b"] * 3, list(range(6)))
+    support.embedding[0] *= 100
+    judged: list[Float64] = []
+
+    def keeping(logits: Float64, targets: Indices, groups: Indices) -> float:
+        judged.append(logits)
+        return careful_temperature(logits, targets, groups)
+
+    monkeypatch.setattr("edgebrain.adapt.run.careful_temperature", keeping)
+    learn(make_classifier().bundle, support, Options(steps=2))
+    rest = support.embedding[1:].astype(np.float64)
+    head = Head(rest.mean(0), np.full(4, rest.std(0).mean()), np.zeros((2, 4)), np.zeros(2))
+    weight, bias = inner_loop(head.features(rest), np.array([1, 0, 1, 0, 1]), Start(2, 1.0, 2))
+    assert np.allclose(judged[0][0], head.features(support.embedding[:1])[0] @ weight.T + bias, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("copies", [1, 25])
 @pytest.mark.parametrize("scans", [4, 10, 100])
-def test_a_handful_of_right_answers_makes_no_certainty(scans: int) -> None:
-    targets = np.arange(scans) % 2
+def test_a_handful_of_right_answers_makes_no_certainty(scans: int, copies: int) -> None:
+    groups = np.append(np.arange(scans), np.zeros(copies - 1, np.intp))
+    targets = groups % 2
     logits = np.where(np.arange(2) == targets[:, None], 9.0, -9.0)
-    temperature = careful_temperature(logits, targets)
+    temperature = careful_temperature(logits, targets, groups)
     sure = 1 / (1 + np.exp(-18 / temperature))
     assert sure == pytest.approx((scans + 1) / (scans + 2), abs=1e-4)
+
+
+def test_copies_do_not_change_how_sure_an_adapted_model_is() -> None:
+    rng = np.random.default_rng(4)
+    targets = np.repeat([0, 1], 5).astype(np.intp)
+    logits = np.where(np.arange(2) == targets[:, None], 6.0, -6.0) + rng.normal(size=(10, 2))
+    groups = np.arange(10)
+    alone = careful_temperature(logits, targets, groups)
+    most = np.append(groups, [3] * 40)
+    assert careful_temperature(logits[most], targets[most], groups[most]) == pytest.approx(alone, rel=1e-6)
 
 
 def test_a_head_answers_the_same_in_any_batch() -> None:

@@ -116,12 +116,15 @@ def test_stages_add_up_and_the_run_is_long_enough(
 def test_files_that_fail_are_left_out_and_told(
     make_classifier: MakeClassifier, scans: tuple[str, ...], tmp_path: Path
 ) -> None:
-    broken = tmp_path / "broken.png"
+    folder = tmp_path / "odd\nfolder"
+    folder.mkdir()
+    broken = folder / "broken.png"
     broken.write_bytes(b"no image")
     request = CaseRequest(CONFIG, LITTLE, (str(broken), *scans))
     reply = measure_case(request, opened=opening(make_classifier))
     assert len(reply.failed) == 1
-    assert "broken.png" in reply.failed[0]
+    assert reply.failed[0].startswith("broken.png")
+    assert str(tmp_path) not in reply.failed[0]
     assert reply.usable == scans[0]
     with pytest.raises(UsageError, match="None of the 1 files"):
         measure_case(CaseRequest(CONFIG, LITTLE, (str(broken),)), opened=opening(make_classifier))
@@ -171,6 +174,8 @@ def test_labelled_scans_give_accuracy_and_are_timed(tmp_path: Path, runner: Runn
     accuracy = record.cases[0].accuracy
     assert accuracy is not None
     assert (accuracy.n, record.n_files) == (4, 4)
+    assert accuracy.data == "data"
+    assert str(tmp_path).encode() not in to_json(record)
     assert accuracy.accuracy.low is not None
 
 

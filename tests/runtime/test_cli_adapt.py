@@ -11,12 +11,23 @@ import numpy as np
 import pytest
 
 from edgebrain.adapt.run import HEAD_FILE
-from edgebrain.bundle import HeadSpec, describe_file, open_bundle, write_manifest
+from edgebrain.bundle import (
+    MAX_TEXT_BYTES,
+    Artifact,
+    Bundle,
+    HeadSpec,
+    describe_file,
+    files_of,
+    open_bundle,
+    write_manifest,
+)
 from edgebrain.cli import run
+from edgebrain.engines import Engine, EngineOptions, open_engine
 from edgebrain.errors import EXIT_INVALID, EXIT_OK, EXIT_USAGE
 from edgebrain.heads import Head, write_head
 from edgebrain.phantom import PhantomSpec, draw_phantom
-from edgebrain.selftest import Golden, write_golden
+from edgebrain.selftest import Golden, read_golden, write_golden
+from edgebrain.types import Precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +79,84 @@ def test_the_adapted_bundle_works_with_the_same_commands(
     assert row["model"]["id"] == "cysts"
 
 
+def test_the_shipped_model_adapts_to_a_whole_bundle(few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    assert run(["adapt", str(few), "-o", str(out)]) == EXIT_OK
+    adapted = open_bundle(out)
+    named = [entry.file for entry in files_of(adapted.manifest) if adapted.read(entry)]
+    assert sorted([*named, "manifest.json", "MODEL_CARD.md", "CHANGELOG.md"]) == sorted(p.name for p in out.iterdir())
+
+
+def test_one_graph_that_runs_is_enough(
+    few: Path, model: Path, build_graph: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = open_bundle(model).manifest
+    kinds = {
+        "broken.onnx": ("onnxruntime", Precision.INT8),
+        "model.xml": ("later", Precision.FP32),
+        "model.bin": ("onnxruntime", Precision.FP16),
+        "other.onnx": ("tensorrt", Precision.FP16),
+    }
+    artifacts = list(manifest.artifacts)
+    for name, (engine, precision) in kinds.items():
+        (model / name).write_bytes(build_graph(input_name="other"))
+        file = describe_file(model / name)
+        artifacts.append(Artifact(name, engine, precision, file.sha256, file.bytes))
+    write_manifest(model, msgspec.structs.replace(manifest, artifacts=tuple(artifacts)))
+    opened: list[str] = []
+
+    def opening(bundle: Bundle, artifact: Artifact, options: EngineOptions) -> Engine:
+        opened.append(artifact.file)
+        return open_engine(bundle, artifact, options)
+
+    monkeypatch.setattr("edgebrain.adapt.write.open_engine", opening)
+    monkeypatch.setattr("edgebrain.adapt.write.unavailable_because", lambda _record: None)
+    out = tmp_path / "mine"
+    words = ["--model", str(model), "--precision", "fp32", "--engine", "onnxruntime"]
+    assert run(["adapt", str(few), "-o", str(out), *words]) == EXIT_OK
+    assert opened == ["model.onnx", "broken.onnx"]
+    assert set(read_golden(open_bundle(out)).logits) == {"fp32"}
+
+
+@pytest.mark.parametrize("size", [0, MAX_TEXT_BYTES + 1], ids=["link", "large"])
+def test_only_a_short_regular_changelog_is_copied(few: Path, model: Path, tmp_path: Path, size: int) -> None:
+    text = tmp_path / "elsewhere.md"
+    text.write_bytes(b"x" * size)
+    if size:
+        text.rename(model / "CHANGELOG.md")
+    else:
+        (model / "CHANGELOG.md").symlink_to(text)
+    assert run(["adapt", str(few), "-o", str(tmp_path / "mine"), "--model", str(model)]) == EXIT_OK
+    assert not (tmp_path / "mine" / "CHANGELOG.md").exists()
+
+
+def test_no_file_is_named_in_the_bundle(
+    few: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (few / "cyst" / "jane_doe.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    out = tmp_path / "mine"
+    assert run(["adapt", str(few), "-o", str(out), "--model", str(model)]) == EXIT_OK
+    assert "jane_doe" in capsys.readouterr().err
+    for path in out.iterdir():
+        assert b"jane_doe" not in path.read_bytes()
+    assert "1 scan that could not be read" in (out / "MODEL_CARD.md").read_text()
+
+
+def test_a_training_split_is_said(few: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, path in enumerate(sorted(few.rglob("*.png"))):
+        split = few / ("Testing" if number % 5 == 0 else "Training") / path.parent.name
+        split.mkdir(parents=True, exist_ok=True)
+        path.rename(split / path.name)
+    for label in ("cyst", "none_here"):
+        (few / label).rmdir()
+        for split in (few / "Testing", few / "Training"):
+            (split / label).rename(split / {"cyst": "glioma", "none_here": "notumor"}[label])
+    out = tmp_path / "mine"
+    assert run(["adapt", str(few), "-o", str(out), "--model", str(model)]) == EXIT_OK
+    assert "learning from 8 scans of 10: the split train alone\n" in capsys.readouterr().err
+    assert open_bundle(out).manifest.provenance["support_scans"] == {"glioma": 4, "no_tumor": 4}
+
+
 def test_a_changed_head_is_refused(few: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     assert run(["adapt", str(few), "-o", str(out), "--model", str(model)]) == EXIT_OK
@@ -87,6 +176,14 @@ def test_what_is_there_is_replaced_only_by_force(few: Path, model: Path, tmp_pat
     (tmp_path / "notes" / "mine.txt").write_text("keep")
     assert run(["adapt", str(few), "-o", str(tmp_path / "notes"), "--model", str(model), "--force"]) == EXIT_USAGE
     assert (tmp_path / "notes" / "mine.txt").read_text() == "keep"
+
+
+@pytest.mark.parametrize("place", ["few/mine", "few/cyst/deep/mine", "few/../few/mine", "link/mine"])
+def test_nothing_is_written_among_the_scans(few: Path, model: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "link").symlink_to(few)
+    before = sorted(few.rglob("*"))
+    assert run(["adapt", str(few), "-o", str(tmp_path / place), "--model", str(model)]) == EXIT_USAGE
+    assert sorted(few.rglob("*")) == before
 
 
 def test_a_refused_support_writes_nothing(model: Path, few: Path, tmp_path: Path) -> None:
@@ -115,3 +212,13 @@ def test_a_meta_learned_head_is_where_it_starts(few: Path, model: Path, tmp_path
 @pytest.mark.parametrize("lr", ["0", "-1", "nan", "inf"])
 def test_a_step_without_a_size_is_refused(few: Path, model: Path, tmp_path: Path, lr: str) -> None:
     assert run(["adapt", str(few), "-o", str(tmp_path / "m"), "--model", str(model), f"--lr={lr}"]) == EXIT_USAGE
+
+
+@pytest.mark.parametrize("lr", ["1e39", "1e300", "1.7e308"])
+@pytest.mark.filterwarnings("error")
+def test_steps_that_do_not_converge_are_refused(
+    few: Path, model: Path, tmp_path: Path, lr: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["adapt", str(few), "-o", str(tmp_path / "m"), "--model", str(model), "--lr", lr]) == EXIT_USAGE
+    assert capsys.readouterr().err == "edgebrain: The steps do not converge. Lower --lr.\n"
+    assert not (tmp_path / "m").exists()
