@@ -66,20 +66,22 @@ def add_golden(golden: Golden, rows: Sequence[Row]) -> None:
 
     Args:
         golden: The inputs, and outputs that are there already; those of a precision that is made anew are replaced.
-        rows: The files. The first one of a precision speaks for it.
+        rows: The files. The first one of a precision speaks for it; one with a name of its own only where none else does.
     """
     told: set[str] = set()
     for row in rows:
         target = row.made.target
         names = {target.precision.value} - told
         if target.layout in _OWN_GOLDEN and target.layout is not None:
-            names.add(target.layout.value)
+            # Other files of the precision, kept ones too, are tested against its outputs: they are not this file's.
+            names = {target.layout.value, *(names - set(golden.logits))}
+        else:
+            told |= names
         outputs = in_batches(row.made.open(threads=1), golden.images, batch=1)
         for name in names:
             golden.logits[name] = outputs["logits"]
             if "outlier" in outputs:
                 golden.outlier[name] = outputs["outlier"]
-        told |= names
 
 
 def store_golden(folder: Path, golden: Golden) -> bundles.HashedFile:
