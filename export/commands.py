@@ -173,4 +173,6 @@ def _show(exported: Exported) -> None:
     if exported.report.limited:
         console.print(LIMITED)
     console.print(f"gate: {exported.report.verdict()}", markup=False)
+    for warning in exported.report.warnings:
+        console.print(f"warning: {warning}", markup=False)
     console.print(f"bundle: {exported.folder}", markup=False)
