@@ -228,7 +228,8 @@ def test_command_line_from_a_bundle(
         (["nowhere", "--int8"], 2, "no run, checkpoint or bundle"),
         ([".", "--int8"], 2, "neither a training run nor a bundle"),
         (["edge", "--fp16"], 2, "no fp16 file for --format onnx"),
-        (["broken.safetensors"], 1, "cannot be read"),
+        (["broken.safetensors"], 4, "no safetensors file"),
+        (["other.safetensors"], 4, "not a checkpoint of edgebrain"),
     ],
 )
 def test_wrong_command_lines_are_one_error(  # noqa: PLR0917 - three fixtures of pytest
@@ -241,8 +242,11 @@ def test_wrong_command_lines_are_one_error(  # noqa: PLR0917 - three fixtures of
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.safetensors").write_bytes(b"not a model")
+    (tmp_path / "other.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     assert run(["export", *words]) == code
     told = " ".join(capsys.readouterr().err.split())
     assert said in told
     assert told.startswith("edgebrain: ")
+    if code == 4:
+        assert "Name the model.safetensors" in told
     assert "Traceback" not in told
