@@ -33,7 +33,7 @@ class Golden:
 
     Attributes:
         images: uint8 [N, 1, H, W], prepared phantoms.
-        logits: float32 [N, K] by precision, and by layout for files that compute otherwise than their precision's first.
+        logits: float32 [N, K] by precision; by layout, too, for files that compute otherwise than others of it.
         outlier: float32 [N] by the same names, of a model with an outlier output.
     """
 
