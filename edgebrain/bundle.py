@@ -33,8 +33,10 @@ from edgebrain.manifest import (
 __all__ = [
     "BUILT_IN",
     "CARD",
+    "CHANGELOG",
     "MANIFEST",
     "SCHEMA_VERSION",
+    "TEXTS",
     "Artifact",
     "Bundle",
     "GraphSpec",
@@ -48,13 +50,17 @@ __all__ = [
     "open_bundle",
     "parse_manifest",
     "read_manifest",
+    "read_text",
     "write_manifest",
 ]
 
 CARD = "MODEL_CARD.md"
+CHANGELOG = "CHANGELOG.md"
+TEXTS = (CARD, CHANGELOG, "export_report.json", "export_report.md")
+"""For people; a bundle works without them, and its manifest does not name them."""
 MAX_FILE_BYTES = 1 << 31
 MAX_TEXT_BYTES = 1 << 20
-"""Of the manifest and of the model card; ours have a few kilobytes."""
+"""Of the manifest and of texts for people; ours have a few kilobytes."""
 _AGAIN = "Install or copy the bundle again."
 
 BUILT_IN = Path(__file__).parent / "bundles"
@@ -100,8 +106,24 @@ class Bundle:
         Raises:
             InvalidManifest: It is missing, a link, not a regular file or too large.
         """
-        text = _read_regular(self.folder / CARD, MAX_TEXT_BYTES).decode("utf-8", "replace")
-        return "".join(f"{printable(line)}\n" for line in text.splitlines())
+        return "".join(f"{printable(line)}\n" for line in self.read_text(CARD).splitlines())
+
+    def read_text(self, name: str) -> str:
+        """A text that lies in the bundle, as it is; see :func:`read_text`.
+
+        Args:
+            name: One of :data:`TEXTS`.
+        """
+        return read_text(self.folder / name)
+
+
+def read_text(path: Path) -> str:
+    """A text file of at most 1 MiB, UTF-8 as far as it is; not safe to show.
+
+    Raises:
+        InvalidManifest: It is missing, a link, not a regular file or too large.
+    """
+    return _read_regular(path, MAX_TEXT_BYTES).decode("utf-8", "replace")
 
 
 def _is_onnx(entry: Artifact | HashedFile | HeadSpec) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from edgebrain.errors import EdgebrainError
 
 KINDS = ("openvino", "tensorrt")
-"""One folder each."""
+"""One folder each. Nothing is put into that of OpenVINO any more; what older versions left there can be cleared."""
 VARIABLE = "EDGEBRAIN_CACHE"
 """Environment variable that names another folder, for containers and read-only homes."""
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH

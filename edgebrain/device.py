@@ -95,7 +95,7 @@ def choose(facts: Facts, request: Request, manifest: Manifest) -> Choice:
             f"No file of the model {manifest.id} can run as asked ({'; '.join(f'{c}: {rejected[c]}' for c in named)}).",
             remedy="'edgebrain doctor' shows what runs here.",
         )
-    best = _preferred(usable, facts)
+    best = _preferred(usable, facts, request)
     threads = request.threads or min(facts.cpus, MAX_THREADS)
     threading = "asked for" if request.threads else "the CPUs this process may use"
     left = [f"{c}: {why}" for c, why in rejected.items()]
@@ -195,12 +195,12 @@ def _unfit_for_gpu(artifact: Artifact, facts: Facts, request: Request) -> str | 
     return None
 
 
-def _preferred(usable: Sequence[Candidate], facts: Facts) -> Candidate:
+def _preferred(usable: Sequence[Candidate], facts: Facts, request: Request) -> Candidate:
     # Without fp16 arithmetic, fp16 is fp32 with rounded weights: smaller, but neither faster nor more exact.
     floats = [Precision.FP16, Precision.FP32] if facts.fp16_flags else [Precision.FP32, Precision.FP16]
     by_flags = [Precision.INT8, *floats] if facts.int8_flags else [*floats, Precision.INT8]
 
-    def rank(candidate: Candidate) -> tuple[bool, int, bool, int]:
+    def rank(candidate: Candidate) -> tuple[bool, int, bool, bool, int]:
         order = [Precision.INT8, Precision.FP16, Precision.FP32] if candidate.engine == "tensorrt" else by_flags
         position = order.index(candidate.precision)
         reduced = layout_of(candidate.artifact) == _REDUCED
@@ -209,6 +209,8 @@ def _preferred(usable: Sequence[Candidate], facts: Facts) -> Candidate:
         return (
             candidate.engine != "tensorrt",
             position,
+            # Who asks for an engine by name wants the file that was exported for it, where there is one.
+            request.engine is not None and candidate.artifact.engine != candidate.engine,
             reduced and bool(facts.int8_flags),
             _ENGINE_ORDER.index(candidate.engine),
         )
@@ -249,6 +251,8 @@ def _why_not(candidate: Candidate, best: Candidate, facts: Facts) -> str:
         return "usable, but it gives up a bit of accuracy that this processor does not need"
     if candidate.precision is not best.precision:
         return f"usable, but {best.precision.value} is preferred here"
+    if candidate.engine == best.engine == best.artifact.engine != candidate.artifact.engine:
+        return f"usable, but {best.artifact.file} was made for {best.engine}"
     if candidate.engine != best.engine:
         return f"usable, but {best.engine} comes first; --engine {candidate.engine} takes it"
     return f"usable, but the model names {best.artifact.file} with {best.engine} first"

@@ -134,7 +134,7 @@ def _try(bundle: Bundle, candidate: device.Candidate, choice: device.Choice, req
     try:
         with closing(open_engine(bundle, artifact, options, name)) as engine:
             info = engine.info
-            test = self_test(bundle, engine)
+            test = self_test(bundle, engine, artifact)
     except EdgebrainError as error:
         fault = str(error)
     return Trial(artifact.file, name, chosen, info, test, fault)

@@ -7,6 +7,7 @@ whatever kills the export. Where the system cannot, there is a moment between tw
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shutil
 import tempfile
@@ -14,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgebrain.bundle import MANIFEST
-from edgebrain.errors import ExportError, UsageError
+from edgebrain.bundle import MANIFEST, TEXTS, read_text
+from edgebrain.errors import BundleError, ExportError, UsageError
 
 _NEW, _OLD = "new", "old"
 _HERE = -100  # AT_FDCWD of fcntl.h: paths are relative to the working folder
@@ -23,25 +24,65 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
 
 
 def check_output(output: Path) -> None:
-    """Refuse a place that a bundle cannot be written to.
+    """Refuse a place that a bundle cannot be written to. A link stays one; what it leads to is replaced.
 
     Raises:
         UsageError: Something else is there, or nothing can be made there.
     """
     remedy = "Name another folder with --output."
     try:
+        place = _resolved(output)
         if output.exists() or output.is_symlink():
             if not output.is_dir():
                 raise UsageError(f"{output} is not a folder.", remedy=remedy)
-            if not (output / MANIFEST).is_file() and any(output.iterdir()):
-                raise UsageError(f"{output} exists and is no bundle.", remedy=remedy)
-        parent = output.absolute().parent
+            if os.path.ismount(place) or Path.cwd().is_relative_to(place):
+                kind = "a mount point" if os.path.ismount(place) else "the current folder, or holds it"
+                raise UsageError(f"{output} is {kind}, and cannot be replaced as a whole.", remedy=remedy)
+            _check_contents(output, remedy)
+        parent = place.parent
         while not parent.exists():
             parent = parent.parent
     except OSError as error:
         raise UsageError(f"{output} cannot be used: {error.strerror}.", remedy=remedy) from error
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise UsageError(f"{output} cannot be made: {parent} is not a folder that can be written to.", remedy=remedy)
+
+
+def _resolved(output: Path) -> Path:
+    return Path(os.path.realpath(output))  # Path.resolve raises other errors for a loop of links
+
+
+def _check_contents(output: Path, remedy: str) -> None:
+    """Refuse a folder with files that no bundle of ours has: it goes as a whole when the new one takes its place."""
+    present = sorted(path.name for path in output.iterdir())
+    if not present:
+        return
+    named = _named_by(output / MANIFEST)
+    if named is None:
+        raise UsageError(f"{output} exists and is no bundle.", remedy=remedy)
+    for name in present:
+        path = output / name
+        if name not in named or path.is_symlink() or not path.is_file():
+            raise UsageError(
+                f"{output} holds {name}, which is not a file of the bundle and would be deleted with it.",
+                remedy="Move it away, or name another folder with --output.",
+            )
+
+
+def _named_by(manifest: Path) -> set[str] | None:
+    """Names of the files of a bundle of any version; None where that is no manifest."""
+    try:
+        tree = json.loads(read_text(manifest))
+    except (BundleError, ValueError, RecursionError):
+        return None
+    if not isinstance(tree, dict) or type(tree.get("schema_version")) is not int:
+        return None
+    artifacts, heads = tree.get("artifacts"), tree.get("heads")
+    if not isinstance(artifacts, list):
+        return None
+    single = [tree.get(key) for key in ("golden", "calibration", "head")]
+    entries = [*artifacts, *single, *(heads if isinstance(heads, list) else [])]
+    return {MANIFEST, *TEXTS, *(str(entry.get("file")) for entry in entries if isinstance(entry, dict))}
 
 
 @contextmanager
@@ -51,6 +92,7 @@ def replacing(output: Path) -> Iterator[Path]:
     Raises:
         ExportError: The file system refuses; what was there before is there again.
     """
+    output = _resolved(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgebrain.arrays import read_arrays
-from edgebrain.bundle import Bundle
+from edgebrain.bundle import Artifact, Bundle
 from edgebrain.decision import outlier_score, probabilities_of
 from edgebrain.engines import Engine
 from edgebrain.errors import EngineFailed, InvalidManifest
@@ -33,8 +33,8 @@ class Golden:
 
     Attributes:
         images: uint8 [N, 1, H, W], prepared phantoms.
-        logits: float32 [N, K] by precision.
-        outlier: float32 [N] by precision, of a model with an outlier output.
+        logits: float32 [N, K] by precision; by layout, too, for files that compute otherwise than others of it.
+        outlier: float32 [N] by the same names, of a model with an outlier output.
     """
 
     images: Image8
@@ -123,12 +123,13 @@ def _fault(arrays: dict[str, np.ndarray[Any, Any]], manifest: Manifest) -> str |
     return None
 
 
-def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
+def self_test(bundle: Bundle, engine: Engine, artifact: Artifact | None = None) -> SelfTest:
     """Run the golden inputs and compare.
 
     Args:
         bundle: The model.
         engine: One of its files, opened.
+        artifact: That file, which may have outputs of its own; None takes those of the engine's precision.
 
     Raises:
         InvalidManifest: The bundle has no golden outputs for this precision.
@@ -136,9 +137,7 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
     """
     golden = read_golden(bundle)
     precision = engine.info.precision
-    stored_as = precision
-    if precision == "fp16" and precision not in golden.logits:
-        stored_as = "fp32"  # what fp16 approximates; its own tolerance allows for the rounding
+    stored_as = _stored_as(golden, precision, None if artifact is None else artifact.layout)
     limited = bundle.manifest.decision.max_outlier is not None
     if stored_as not in golden.logits or (limited and stored_as not in golden.outlier):
         raise InvalidManifest(f"{bundle.folder} has no golden outputs for {precision}.", remedy="Export it again.")
@@ -162,3 +161,11 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
         tolerance=TOLERANCE[precision],
         labels_agree=bool((found.argmax(1) == expected.argmax(1)).all()),
     )
+
+
+def _stored_as(golden: Golden, precision: str, layout: str | None) -> str:
+    if layout in golden.logits:
+        return str(layout)
+    if precision == "fp16" and precision not in golden.logits:
+        return "fp32"  # what fp16 approximates; its own tolerance allows for the rounding
+    return precision

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebrain.bundle import MANIFEST, Bundle, built_in_models, open_bundle
-from edgebrain.errors import EXIT_OK, MissingExtra, UsageError
+from edgebrain.errors import EXIT_OK, ExportError, MissingExtra, TrainingError, UsageError
 from edgebrain.types import Precision
 
 from .choices import FormatChoice
 from .formats import Format, Target, targets
 from .progress import Say, telling
+from .weights import REMEDY, check_header
 
 if TYPE_CHECKING:
     from edgebrain.labelled import Sample
@@ -117,6 +118,7 @@ def _from_bundle(options: Options, bundle: Bundle, wanted: tuple[Target, ...], s
 
 
 def _from_run(options: Options, model: Path, wanted: tuple[Target, ...], say: Say) -> Exported:
+    check_header(model)
     from edgebrain.labelled import read_labelled
     from edgebrain.train.config import SPLITS_FILE
     from edgebrain.train.models import load_model
@@ -124,7 +126,10 @@ def _from_run(options: Options, model: Path, wanted: tuple[Target, ...], say: Sa
     from .pipeline import ExportRequest, export_bundle
     from .scans import calibration_samples, validation_samples
 
-    recipe = load_model(model).recipe
+    try:
+        recipe = load_model(model).recipe
+    except TrainingError as error:  # there is no training here that could go on: the file is not what it says
+        raise ExportError(error.message, remedy=error.remedy or REMEDY) from error
     data = options.data or model.parent / SPLITS_FILE
     if not data.exists():
         raise UsageError(
@@ -173,4 +178,6 @@ def _show(exported: Exported) -> None:
     if exported.report.limited:
         console.print(LIMITED)
     console.print(f"gate: {exported.report.verdict()}", markup=False)
+    for warning in exported.report.warnings:
+        console.print(f"warning: {warning}", markup=False)
     console.print(f"bundle: {exported.folder}", markup=False)

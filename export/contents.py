@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,20 +66,22 @@ def add_golden(golden: Golden, rows: Sequence[Row]) -> None:
 
     Args:
         golden: The inputs, and outputs that are there already; those of a precision that is made anew are replaced.
-        rows: The files. The first one of a precision speaks for it.
+        rows: The files. The first one of a precision speaks for it; a layout with a name of its own, if need be.
     """
     told: set[str] = set()
     for row in rows:
         target = row.made.target
         names = {target.precision.value} - told
         if target.layout in _OWN_GOLDEN and target.layout is not None:
-            names.add(target.layout.value)
+            # Other files of the precision, kept ones too, are tested against its outputs: they are not this file's.
+            names = {target.layout.value, *(names - set(golden.logits))}
+        else:
+            told |= names
         outputs = in_batches(row.made.open(threads=1), golden.images, batch=1)
         for name in names:
             golden.logits[name] = outputs["logits"]
             if "outlier" in outputs:
                 golden.outlier[name] = outputs["outlier"]
-        told |= names
 
 
 def store_golden(folder: Path, golden: Golden) -> bundles.HashedFile:
@@ -122,7 +124,15 @@ def calibration_facts(report: Report) -> dict[str, Any]:
 
 
 def keep_changelog(output: Path, folder: Path) -> None:
-    """Copy the history of the model, which is written by people, from the bundle that is about to be replaced."""
-    earlier = output / "CHANGELOG.md"
-    if earlier.is_file():
-        shutil.copyfile(earlier, folder / "CHANGELOG.md")
+    """Copy the history of the model, which is written by people, from the bundle that is about to be replaced.
+
+    Raises:
+        InvalidManifest: It is a link, not a regular file or too large.
+    """
+    keep_text(output / bundles.CHANGELOG, folder)
+
+
+def keep_text(earlier: Path, folder: Path) -> None:
+    """Copy a text of a bundle, where there is one; see :func:`keep_changelog`."""
+    if os.path.lexists(earlier):
+        (folder / earlier.name).write_text(bundles.read_text(earlier), encoding="utf-8", newline="")

@@ -90,7 +90,29 @@ class Report:
             return "not needed"
         if self.failures:
             return f"FAILED: {'; '.join(self.failures)}"
-        return "passed on golden inputs only" if self.limited else "passed"
+        scans = max(row.comparison.scans for row in self.rows if row.comparison is not None)
+        return "passed on golden inputs only" if self.limited else f"passed on {scans} scans"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the gate's scans cannot show, in sentences; a limited gate says for itself what it is."""
+        found = next((row.comparison for row in self.rows if row.comparison is not None), None)
+        if found is None or found.limited:
+            return []
+        missing = [name for name, recall in zip(self.labels, found.recall, strict=True) if recall is None]
+        few = found.scans < found.scans_wanted
+        return [
+            *(
+                [f"The gate has no scan of {', '.join(missing)}: what this file loses there is not known."]
+                if missing
+                else []
+            ),
+            *(
+                [f"The gate has {found.scans} scans; its strictest limit is one scan in {found.scans_wanted}."]
+                if few
+                else []
+            ),
+        ]
 
     def table(self) -> list[list[str]]:
         """A line per file, under HEAD."""
@@ -108,6 +130,7 @@ class Report:
             "model": self.model,
             "verdict": self.verdict(),
             "limited": self.limited,
+            "warnings": self.warnings,
             "validation_sha256": self.validation,
             "calibration": None if ranges is None else {"scans": ranges.scans, "data_sha256": ranges.data_sha256},
             "parity": None if self.parity is None else vars(self.parity),
@@ -131,6 +154,7 @@ class Report:
             f"# Export of {self.model}",
             f"The gate: {self.verdict()}.",
             *([LIMITED] if self.limited else []),
+            *self.warnings,
             table(list(HEAD), self.table()),
             _NOTE,
             *(["## The ONNX file against the network", _parity(self.parity)] if self.parity else []),

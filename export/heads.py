@@ -6,7 +6,6 @@ so a head costs seconds. What comes out is where ``edgebrain adapt`` starts.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -32,7 +31,7 @@ from edgebrain.train.heads import HeadConfig, meta_learn, standardise
 from edgebrain.train.judging import accuracy_of, head_solver, judge
 from edgebrain.types import Float32
 
-from .gate_report import NAME as REPORT
+from .contents import keep_text
 
 HEADS: dict[str, tuple[str, ...]] = {"glioma-meningioma": ("glioma", "meningioma"), "tumor": (NO_TUMOR, ANY_TUMOR)}
 """Heads that come with a bundle, and their labels."""
@@ -149,9 +148,8 @@ def _write(bundle: bundles.Bundle, made: Sequence[PackedHead], samples: Sequence
     with replacing(output) as folder:
         for entry in bundles.files_of(msgspec.structs.replace(manifest, heads=())):
             (folder / entry.file).write_bytes(bundle.read(entry))
-        for text in (bundles.CARD, "CHANGELOG.md", f"{REPORT}.json", f"{REPORT}.md"):
-            if (bundle.folder / text).is_file():
-                shutil.copyfile(bundle.folder / text, folder / text)
+        for text in bundles.TEXTS:
+            keep_text(bundle.folder / text, folder)
         specs = []
         for one in made:
             file = f"head.{one.name}.npz"

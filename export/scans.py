@@ -108,10 +108,11 @@ def without_overlap(calibration: PreparedSet, validation: PreparedSet) -> Prepar
 
 def _overlap(calibration: PreparedSet, validation: PreparedSet) -> list[tuple[int, Sample]]:
     judged = {_content(image): s for image, s in zip(validation.images, validation.samples, strict=True)}
-    groups = {(s.source, s.group): s for s in validation.samples if s.group}
+    # By the group alone: an audit finds groups that span sources, and gives them one name.
+    groups = {s.group: s for s in validation.samples if s.group}
     found = []
     for i, (image, sample) in enumerate(zip(calibration.images, calibration.samples, strict=True)):
-        other = judged.get(_content(image)) or groups.get((sample.source, sample.group))
+        other = judged.get(_content(image)) or groups.get(sample.group)
         if other is not None:
             found.append((i, other))
     return found

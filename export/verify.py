@@ -44,6 +44,12 @@ class Limits:
     to_standard: float = 0.001
     outlier: float = 0.01
 
+    @property
+    def scans_wanted(self) -> int:
+        """Scans of which the strictest share is one; fewer cannot show a loss of its size."""
+        shares = [s for s in (self.accuracy_drop, self.flips, self.to_standard, self.outlier) if s > 0]
+        return round(1 / min(shares)) if shares else 0
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -67,6 +73,7 @@ class Comparison:
         outlier_changes: Scans that only one of the files takes for no brain MRI.
         limited: Whether there were no held-out scans: the figures are of golden inputs, and the float file's answers
             stand for the truth.
+        scans_wanted: Scans below which the strictest share allows no scan at all, see :class:`Limits`.
         failures: Limits that are broken, in words; empty when the gate passes.
     """
 
@@ -86,6 +93,7 @@ class Comparison:
     outlier_shift: float | None
     outlier_changes: int
     limited: bool
+    scans_wanted: int
     failures: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,9 +151,11 @@ class Judge:
             outlier_shift=shift,
             outlier_changes=changes,
             limited=limited,
+            scans_wanted=self.limits.scans_wanted,
             failures=(),
         )
-        return replace(found, failures=_broken_on_golden(found) if limited else _broken(found, self.limits))
+        broken = _broken_on_golden(found) if limited else _broken(found, self.limits)
+        return replace(found, failures=(*_not_finite(original, other), *broken))
 
     def _flips(self, first: Float64, second: Float64) -> int:
         if self.negative is None:
@@ -170,32 +180,42 @@ class Judge:
 
 def _broken(found: Comparison, limits: Limits) -> tuple[str, ...]:
     drop = found.accuracy - found.accuracy_quantised
-    broken = {
-        f"accuracy falls by {drop:.2%}, more than {limits.accuracy_drop:.2%}": drop > limits.accuracy_drop,
+    # Asked so that a number that is none is never within a limit.
+    within = {
+        f"accuracy falls by {drop:.2%}, more than {limits.accuracy_drop:.2%}": drop <= limits.accuracy_drop,
         f"{found.flips} of {found.scans} scans flip from tumour to no tumour, more than {limits.flips:.2%}": (
-            found.flips > limits.flips * found.scans
+            found.flips <= limits.flips * found.scans
         ),
         f"{found.to_standard} of {found.tumours} tumours fall below standard_below, more than "
-        f"{limits.to_standard:.2%}": found.to_standard > limits.to_standard * found.tumours,
+        f"{limits.to_standard:.2%}": found.to_standard <= limits.to_standard * found.tumours,
         f"ECE changes from {found.ece:.4f} to {found.ece_quantised:.4f}, more than {limits.ece_change}": (
-            abs(found.ece_quantised - found.ece) > limits.ece_change
+            abs(found.ece_quantised - found.ece) <= limits.ece_change
         ),
         f"{found.outlier_changes} of {found.scans} scans are an outlier to one file only, more than "
-        f"{limits.outlier:.2%}": found.outlier_changes > limits.outlier * found.scans,
+        f"{limits.outlier:.2%}": found.outlier_changes <= limits.outlier * found.scans,
     }
-    return tuple(text for text, failed in broken.items() if failed)
+    return tuple(text for text, kept in within.items() if not kept)
 
 
 def _broken_on_golden(found: Comparison) -> tuple[str, ...]:
     other = round((1 - found.accuracy_quantised) * found.scans)
-    broken = {
-        f"{other} of {found.scans} golden inputs get another label": other > 0,
+    within = {
+        f"{other} of {found.scans} golden inputs get another label": other <= 0,
         f"a probability of a golden input changes by {found.largest_shift:.3f}, more than {GOLDEN_SHIFT}": (
-            # Asked so that a number that is none is never within the limit.
-            not found.largest_shift <= GOLDEN_SHIFT
+            found.largest_shift <= GOLDEN_SHIFT
         ),
     }
-    return tuple(text for text, failed in broken.items() if failed)
+    return tuple(text for text, kept in within.items() if not kept)
+
+
+def _not_finite(original: Outputs, other: Outputs) -> tuple[str, ...]:
+    """What no limit may be asked of: a label or a score of a number that is none says nothing."""
+    return tuple(
+        f"{int((~np.isfinite(values)).sum())} values of {name} of {whose} are not finite"
+        for whose, outputs in (("the float file", original), ("this file", other))
+        for name, values in outputs.items()
+        if not np.isfinite(values).all()
+    )
 
 
 def _recall(targets: Targets, probabilities: Float64) -> tuple[float | None, ...]:

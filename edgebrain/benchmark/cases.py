@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from edgebrain import device as machine
 from edgebrain.benchmark.record import Skipped
 from edgebrain.benchmark.requests import Config
@@ -82,7 +84,15 @@ def _chosen(wanted: Wanted, facts: machine.Facts, manifest: Manifest) -> Config:
     request = machine.Request(wanted.engine, wanted.precision, wanted.threads, wanted.device)
     choice = machine.choose(facts, request, manifest)
     precision = choice.precision or choice.artifact.precision
-    return Config(wanted.model, choice.engine, precision.value, choice.device, choice.threads, wanted.batch_size)
+    return Config(
+        wanted.model,
+        choice.engine,
+        precision.value,
+        choice.device,
+        choice.threads,
+        wanted.batch_size,
+        choice.artifact.file,
+    )
 
 
 def _others(wanted: Wanted, manifest: Manifest) -> Sequence[Wanted]:
@@ -97,13 +107,9 @@ def _swept(cases: Sequence[Config], cpus: int, wanted: Wanted) -> Sequence[Confi
         threads = [case.threads] if wanted.threads is not None else sorted({*powers(cpus), case.threads})
         for count in threads:
             batches = sorted({*SWEEP_BATCHES, case.batch_size})
-            same = (Config(*_front(case), threads=count, batch_size=batch) for batch in batches)
+            same = (msgspec.structs.replace(case, threads=count, batch_size=batch) for batch in batches)
             found += [one for one in same if one != case]
     return found
-
-
-def _front(case: Config) -> tuple[str, str, str, str]:
-    return case.model, case.engine, case.precision, case.device
 
 
 def powers(limit: int) -> list[int]:

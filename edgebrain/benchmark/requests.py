@@ -17,6 +17,7 @@ class Config(msgspec.Struct, frozen=True):
         device: Device.
         threads: CPU threads in all.
         batch_size: Scans that the engine gets at a time.
+        file: File of the bundle that engine, precision and device lead to; two of them are never one case.
     """
 
     model: str
@@ -25,6 +26,7 @@ class Config(msgspec.Struct, frozen=True):
     device: str
     threads: int
     batch_size: int
+    file: str = ""
 
 
 class Effort(msgspec.Struct, frozen=True):

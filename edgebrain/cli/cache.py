@@ -11,7 +11,7 @@ cache = typer.Typer(no_args_is_help=True, help="Show and clear what engines have
 
 
 class Kind(str, enum.Enum):
-    """Engines that keep something."""
+    """Engines that keep something, or did in an earlier version."""
 
     OPENVINO = "openvino"
     TENSORRT = "tensorrt"

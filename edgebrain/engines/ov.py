@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import queue
 import sys
@@ -11,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from edgebrain.bundle import Artifact, Bundle
-from edgebrain.caches import private_folder
 from edgebrain.engines.base import EngineInfo, EngineOptions
 from edgebrain.engines.outputs import check_graph, check_images, closed, roles_of
-from edgebrain.errors import EdgebrainError, EngineFailed, EngineUnavailable
+from edgebrain.errors import EngineFailed, EngineUnavailable
 from edgebrain.types import Float32, Image8, Precision
 
 _DEVICES = {"cpu": "CPU", "gpu": "GPU"}
@@ -42,7 +40,7 @@ class OvEngine:
         check_graph(bundle.manifest, artifact, _names(model.outputs), fits=self._fits(model.inputs))
         precision, hint = _arithmetic(core, device, artifact, options)
         try:
-            self._compiled: Any = core.compile_model(model, device, _settings(core, options, device, hint))
+            self._compiled: Any = core.compile_model(model, device, _settings(options, device, hint))
         except RuntimeError as error:
             raise EngineFailed(f"OpenVINO refuses {artifact.file}: {_first_line(error)}") from error
         found = str(self._compiled.get_property(_HINT).get_type_name())
@@ -163,14 +161,12 @@ def _arithmetic(core: Any, device: str, artifact: Artifact, options: EngineOptio
     )
 
 
-def _settings(core: Any, options: EngineOptions, device: str, hint: str) -> dict[str, Any]:
+def _settings(options: EngineOptions, device: str, hint: str) -> dict[str, Any]:
     many = options.streams > 1
     settings: dict[str, Any] = {_HINT: hint, "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY"}
     if device == "CPU":
         settings |= {"INFERENCE_NUM_THREADS": options.threads * options.streams, "NUM_STREAMS": str(options.streams)}
-    # Without a cache it is slower to start, and that is all.
-    with contextlib.suppress(EdgebrainError):
-        core.set_property({"CACHE_DIR": str(private_folder("openvino"))})
+    # No CACHE_DIR: OpenVINO runs what lies there unverified, and a blob with a few flipped bytes gives other answers.
     return settings
 
 

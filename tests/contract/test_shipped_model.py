@@ -127,23 +127,12 @@ def test_openvino_phones_nobody() -> None:
     assert sys.modules.get("openvino_telemetry") is None
 
 
-def test_openvino_keeps_what_it_compiled(
+def test_openvino_keeps_nothing_and_reads_nothing_that_was_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("EDGEBRAIN_CACHE", str(home))
-    with closing(opened(Way("openvino", "int8"))) as first:
-        expected = probabilities(first)
-    assert [path.suffix for path in (home / "openvino").iterdir()] == [".blob"]
-    with closing(opened(Way("openvino", "int8"))) as second:
-        assert (probabilities(second) == expected).all()
-
-
-def test_openvino_works_without_a_cache(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    home = tmp_path_factory.mktemp("home")
-    (home / "openvino").write_bytes(b"a file in the place of the folder")
-    monkeypatch.setenv("EDGEBRAIN_CACHE", str(home))
-    with closing(opened(Way("openvino", "fp32"))) as engine:
-        assert self_test(edge(), engine).passed
+    for _ in range(2):  # a blob of the first would be read by the second, and nothing vouches for it
+        with closing(opened(Way("openvino", "int8"))) as engine:
+            assert self_test(edge(), engine).passed
+        assert list(home.iterdir()) == []

@@ -86,7 +86,9 @@ def test_a_group_on_both_sides_overlaps(samples: list[Sample]) -> None:
     one, two = (replace(s, group="patient 7") for s in samples[:2])
     with pytest.raises(UsageError, match="in a group with it"):
         refuse_overlap(prepared([one]), prepared([two]))
-    refuse_overlap(prepared([one]), prepared([replace(two, source="elsewhere")]))
+    with pytest.raises(UsageError, match="in a group with it"):
+        refuse_overlap(prepared([one]), prepared([replace(two, source="elsewhere")]))  # groups span sources
+    refuse_overlap(prepared([replace(one, group="")]), prepared([replace(two, group="")]))
 
 
 def test_digest_names_the_pictures_not_their_names_or_order(samples: list[Sample], tmp_path: Path) -> None:

@@ -123,6 +123,20 @@ def test_report_names_what_was_kept_and_what_failed(maker: Maker, images: Image8
     assert "On 3 inputs" in text
 
 
+def test_the_verdict_says_on_what_and_warns_of_what_it_cannot_show(
+    maker: Maker, images: Image8, tmp_path: Path
+) -> None:
+    (row,) = make_rows(maker, (FLOAT,), images, judging(LOOSE), lambda _: None)
+    judge = Judge(np.array([0, 1] * (len(images) // 2), np.int64), DecisionSpec(), 2, Limits())
+    same = Row(maker.make(HALF), row.outputs, None, comparison=judge.compare(row.outputs, row.outputs))
+    report = Report("small 1", ["a", "b", "c", "d"], [row, same], None, None, "sha")
+    assert report.verdict() == "passed on 32 scans"
+    assert "no scan of c, d" in report.warnings[0]
+    assert "32 scans; its strictest limit is one scan in 1000" in report.warnings[1]
+    report.write(tmp_path)
+    assert all(w in (tmp_path / "export_report.md").read_text(encoding="utf-8") for w in report.warnings)
+
+
 @pytest.mark.parametrize(("shift", "passes"), [(0.0, True), (0.3, True), (3.0, False)])
 def test_limited_gate_wants_the_same_answers_on_golden_inputs(shift: float, passes: bool) -> None:
     first = np.array([[4.0, 0, 0, 0], [0, 4.0, 0, 0]], np.float32)

@@ -18,8 +18,9 @@ import numpy as np
 
 from edgebrain.bundle import Bundle, open_bundle, write_manifest
 from edgebrain.cli.app import run
+from edgebrain.engines import EngineOptions, open_engine
 from edgebrain.errors import GateFailed, InvalidManifest, UsageError
-from edgebrain.export.formats import FLOAT, INT8, TARGETS, Format, Target, targets
+from edgebrain.export.formats import FLOAT, INT8, INT8_REDUCED, TARGETS, Format, Target, targets
 from edgebrain.export.pipeline import ExportRequest, export_bundle
 from edgebrain.export.ranges import FILE
 from edgebrain.export.reexport import ReexportRequest, reexport
@@ -27,7 +28,7 @@ from edgebrain.export.verify import Limits
 from edgebrain.heads import Head, write_head
 from edgebrain.labelled import Sample
 from edgebrain.manifest import HeadSpec
-from edgebrain.selftest import read_golden
+from edgebrain.selftest import read_golden, self_test
 from edgebrain.types import Precision
 
 ANYTHING = Limits(1.0, 1.0, 1.0, 1.0)
@@ -91,6 +92,18 @@ def test_files_are_added_and_others_kept(source: Bundle, tmp_path: Path) -> None
     assert {"fp32", "int8", "s8s8-trt"} == set(read_golden(bundle).logits)
     for artifact in bundle.manifest.artifacts:
         assert len(bundle.read(artifact)) == artifact.bytes
+
+
+def test_every_int8_file_is_tested_against_its_own_golden_outputs(source: Bundle, tmp_path: Path) -> None:
+    reexport(ask(source, tmp_path / "b", INT8_REDUCED))
+    bundle = open_bundle(tmp_path / "b")
+    tests = {
+        a.layout: self_test(bundle, open_engine(bundle, a, EngineOptions()), a)
+        for a in bundle.artifacts("onnxruntime")
+        if a.precision is Precision.INT8
+    }
+    assert set(tests) == {"u8s8", "u8s8-reduced"}
+    assert all(test.worst < 1e-4 for test in tests.values())  # this machine made them
 
 
 def with_head(source: Bundle, folder: Path) -> tuple[Bundle, HeadSpec]:
@@ -215,7 +228,8 @@ def test_command_line_from_a_bundle(
         (["nowhere", "--int8"], 2, "no run, checkpoint or bundle"),
         ([".", "--int8"], 2, "neither a training run nor a bundle"),
         (["edge", "--fp16"], 2, "no fp16 file for --format onnx"),
-        (["broken.safetensors"], 1, "cannot be read"),
+        (["broken.safetensors"], 4, "no safetensors file"),
+        (["other.safetensors"], 4, "not a checkpoint of edgebrain"),
     ],
 )
 def test_wrong_command_lines_are_one_error(  # noqa: PLR0917 - three fixtures of pytest
@@ -228,8 +242,11 @@ def test_wrong_command_lines_are_one_error(  # noqa: PLR0917 - three fixtures of
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.safetensors").write_bytes(b"not a model")
+    (tmp_path / "other.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     assert run(["export", *words]) == code
     told = " ".join(capsys.readouterr().err.split())
     assert said in told
     assert told.startswith("edgebrain: ")
+    if code == 4:
+        assert "Name the model.safetensors" in told
     assert "Traceback" not in told

@@ -79,3 +79,24 @@ def test_without_a_negative_label_nothing_is_standard() -> None:
 
 def test_lost_calibration_fails() -> None:
     assert any("ECE changes" in text for text in gate(SURE / 6).failures)
+
+
+@pytest.mark.parametrize("limits", [Limits(float("nan")), Limits(ece_change=float("nan"))])
+def test_a_limit_that_is_no_number_allows_nothing(limits: Limits) -> None:
+    assert gate(SURE, limits).failures
+
+
+@pytest.mark.parametrize("role", ["logits", "embedding", "outlier"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_output_that_is_not_finite_fails(role: str, value: float) -> None:
+    outputs = {"logits": SURE, "embedding": SURE, "outlier": SURE[:, 0]}
+    spoilt = outputs[role].copy()
+    spoilt.flat[0] = value
+    loose = Limits(1.0, 1.0, 1.0, 1.0, 1.0)
+    result = Judge(TARGETS, SPEC, 2, loose).compare(outputs, {**outputs, role: spoilt})
+    assert any(f"1 values of {role} of this file are not finite" in text for text in result.failures)
+
+
+def test_the_strictest_share_says_how_many_scans_are_wanted() -> None:
+    assert Limits().scans_wanted == 1000
+    assert Limits(-1.0, 0.0, 0.0, 0.0, 0.0).scans_wanted == 0

@@ -75,6 +75,16 @@ def test_all_engines_and_precisions_are_tried_and_what_cannot_run_says_why(make_
     assert planned.swept == ()
 
 
+def test_the_file_that_was_made_for_an_engine_is_measured_too(make_manifest: MakeManifest) -> None:
+    own = Artifact("model.ov.int8.xml", "openvino", Precision.INT8, "0" * 64, 0)
+    files = (artifact(Precision.FP32), artifact(Precision.INT8), own)
+    both = replace(FACTS, unavailable={"tensorrt": "it is not installed"})
+    planned = plan(Wanted("tiny", engine=ALL, sweep=True), both, make_manifest(artifacts=files))
+    found = {(c.engine, c.file) for c in planned.cases}
+    assert {("onnxruntime", "model.int8.onnx"), ("openvino", "model.ov.int8.xml")} < found
+    assert {(c.engine, c.file) for c in planned.swept} == found
+
+
 def test_the_first_case_is_what_classify_would_run(make_manifest: MakeManifest) -> None:
     manifest = make_manifest(artifacts=(artifact(Precision.FP32), artifact(Precision.INT8)))
     assert plan(Wanted("tiny"), FACTS, manifest).cases[0].precision == "int8"

@@ -84,6 +84,19 @@ def test_fp16_comes_before_fp32_only_where_the_processor_computes_in_it(
     assert choose(SERVER, Request(), floats).artifact is IR
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_engine_asked_for_by_name_takes_the_file_that_was_made_for_it(
+    make_manifest: Callable[..., Manifest], order: int
+) -> None:
+    own = artifact("model.ov.int8.xml", "openvino", "int8")
+    made = make_manifest(artifacts=(FP32, INT8, own)[::order])
+    choice = choose(PC, Request(engine="openvino"), made)
+    assert choice.artifact is own
+    assert "model.int8.onnx with openvino: usable, but model.ov.int8.xml was made for openvino" in choice.rejected
+    assert choose(PC, Request(), made).artifact is INT8  # unasked, the engine comes first
+    assert choose(PC, Request(engine="openvino", precision=Precision.FP32), made).artifact is FP32
+
+
 def test_weights_are_no_model(manifest: Manifest) -> None:
     assert not any(WEIGHTS.file in text for text in choose(PC, Request(), manifest).rejected)
 
