@@ -27,7 +27,8 @@ def print_files(kind: str | None) -> int:
 def clear_files(kind: str | None) -> int:
     """Delete them, and say how much it was."""
     found = clear_cache(kind)
-    sys.stdout.write(f"{len(found)} files deleted, {sum(file.bytes for file in found) / 1e6:.2f} MB\n")
+    files = "1 file" if len(found) == 1 else f"{len(found)} files"
+    sys.stdout.write(f"{files} deleted, {sum(file.bytes for file in found) / 1e6:.2f} MB\n")
     return EXIT_OK
 
 

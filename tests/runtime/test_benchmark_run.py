@@ -280,6 +280,22 @@ def test_the_whole_command(scans: tuple[str, ...], tmp_path: Path, capsys: pytes
     assert "no clear difference" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_comparison_in_a_pipe_has_whole_lines(
+    scans: tuple[str, ...],
+    runner: Runner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "record.json"
+    path.write_bytes(to_json(run_benchmark(Task(Wanted("edge"), LITTLE, paths=scans), runner=runner)))
+    monkeypatch.setenv("COLUMNS", "60")
+    assert run(["benchmark", "--compare", str(path), str(path)]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if " 1x " in line]
+    assert rows
+    assert all("no clear difference" in row for row in rows)
+
+
 @pytest.mark.parametrize(
     ("limit", "code"),
     [

@@ -90,3 +90,9 @@ def test_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(cache_files()) == 3
     assert run(["cache", "clear"]) == 0
     assert capsys.readouterr().out.endswith("3 files deleted, 0.02 MB\n")
+
+
+def test_one_file_is_one_file(capsys: pytest.CaptureFixture[str]) -> None:
+    (private_folder("tensorrt") / "a.engine").write_bytes(b"1")
+    assert run(["cache", "clear"]) == 0
+    assert capsys.readouterr().out == "1 file deleted, 0.00 MB\n"
