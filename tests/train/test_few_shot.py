@@ -94,6 +94,14 @@ def test_an_interval_knows_that_episodes_share_scans() -> None:
     assert np.isnan(recall_of(outcome, 9))
 
 
+def test_an_interval_of_nothing_but_hits_has_a_width() -> None:
+    groups = np.tile(np.arange(20), (400, 1))
+    figure = accuracy_of(Outcome(groups >= 0, groups, groups))
+    assert figure.value == 1.0
+    assert figure.method == "clustered wilson"
+    assert figure.low == pytest.approx(0.839, abs=0.001)  # Wilson for 20 of 20
+
+
 def test_the_command_writes_a_table_a_plot_and_figures(
     phantoms: tuple[Sample, ...], tiny_sets: tuple[str, ...], tmp_path: Path
 ) -> None:
