@@ -16,6 +16,7 @@ from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, Sample, read_labelled
 from . import audit as auditing
 from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, load_recipe, recipe_names
 from .dispatch import Done, check_meta_request, check_start, is_meta, train_recipe
+from .given_splits import read_splits
 from .processes import Machines, is_first
 from .splits import by_group, one_vocabulary
 from .tasks import as_asked, check_classes
@@ -213,8 +214,7 @@ def labelled_samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Seq
     """The scans of a request, each in a split: given splits, those of the folder that goes on, or audited data."""
     labels = recipe.data.labels
     if request.splits:
-        lists = [read_labelled(path, labels=labels, patients_apart=True) for path in request.splits]
-        samples = one_vocabulary(as_asked([sample for samples in lists for sample in samples], labels))
+        samples = one_vocabulary(as_asked(read_splits(request.splits, labels=labels), labels))
         check_classes(samples, labels)
         return samples
     own = _own_splits(folder)

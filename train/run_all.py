@@ -19,6 +19,7 @@ from edgebrain.labelled import Sample, read_labelled, write_samples
 from .commands import TrainRequest, audited, recipe_of, require_training
 from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, load_recipe, recipe_names, recipe_tree
 from .dispatch import state_file, train_recipe
+from .given_splits import read_splits
 from .processes import Machines
 from .splits import by_group, one_vocabulary
 from .tasks import as_asked, check_classes, is_binary
@@ -113,8 +114,7 @@ class _Data:
 
     def _made(self, recipe: Recipe, splits: Path) -> list[Sample]:
         if self.request.splits:
-            lists = [read_labelled(path, labels=self.labels, patients_apart=True) for path in self.request.splits]
-            return one_vocabulary(as_asked([s for samples in lists for s in samples], recipe.data.labels))
+            return one_vocabulary(as_asked(read_splits(self.request.splits, labels=self.labels), recipe.data.labels))
         if splits.is_file():
             sys.stderr.write(f"splits: those of {printable(str(splits))}\n")
             return read_labelled(splits, labels=self.labels)
