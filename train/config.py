@@ -59,6 +59,7 @@ __all__ = [
     "recipe_names",
     "recipe_tree",
     "search_space",
+    "suggest",
     "with_values",
 ]
 
@@ -93,7 +94,7 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
         text = (resources.files("edgebrain.train") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
     else:
         known = recipe_names()
-        raise UsageError(f"There is no recipe {name!r}.", remedy=_suggest(name, known))
+        raise UsageError(f"There is no recipe {name!r}.", remedy=suggest(name, known))
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -190,7 +191,7 @@ def _check_keys(tree: dict[str, Any], known: dict[str, Any], what: str, where: s
     """Refuse unknown keys, also those of tables that msgspec would read over; values are left to msgspec."""
     for key, value in tree.items():
         if key not in known:
-            raise UsageError(f"{what}: {where} has no key {key!r}.", remedy=_suggest(key, sorted(known)))
+            raise UsageError(f"{what}: {where} has no key {key!r}.", remedy=suggest(key, sorted(known)))
         below = known[key]
         if key == "search" and where == "the recipe":
             continue  # its keys are paths, looked at when the rest is known to be right
@@ -201,6 +202,7 @@ def _check_keys(tree: dict[str, Any], known: dict[str, Any], what: str, where: s
             _check_keys(value, below, what, place)
 
 
-def _suggest(word: str, choices: list[str]) -> str:
+def suggest(word: str, choices: list[str]) -> str:
+    """What to say to a word that is none of the choices."""
     near = difflib.get_close_matches(word, choices, n=1)
     return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(choices)}."
