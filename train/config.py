@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import sys
 from collections.abc import Mapping
 from importlib import resources
@@ -21,6 +22,7 @@ from edgebrain.errors import UsageError
 
 from .meta_config import MetaConfig
 from .recipe import (
+    LARGEST_SIDE,
     PUBLISHED_ARCHITECTURES,
     AugmentConfig,
     DataConfig,
@@ -115,10 +117,26 @@ def parse_recipe(tree: dict[str, Any], name: str) -> Recipe:
         recipe = msgspec.convert(tree, Recipe)
     except msgspec.ValidationError as error:
         raise UsageError(f"Recipe {name}: {error}.") from error
+    _check_values(recipe, name)
     for key, entry in search_space(recipe).items():
         for value in entry.ends():
             with_values(recipe, {key: value}, f"{name}, [search] {key}")
     return recipe
+
+
+def _check_values(recipe: Recipe, name: str) -> None:
+    """Refuse what no type says."""
+    if not _NAME.fullmatch(recipe.name):
+        raise UsageError(f"Recipe {name}: its name {recipe.name!r} cannot be that of a folder.")
+    if len(set(recipe.data.labels)) < max(_FEWEST_LABELS, len(recipe.data.labels)):
+        raise UsageError(f"Recipe {name}: data.labels must be two or more, each once.")
+    for key, side in (("width", recipe.input.width), ("height", recipe.input.height)):
+        if not 1 <= side <= LARGEST_SIDE:
+            raise UsageError(f"Recipe {name}: input.{key} is {side}, not from 1 to {LARGEST_SIDE}.")
+
+
+_FEWEST_LABELS = 2
+_NAME = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]*")
 
 
 def search_space(recipe: Recipe) -> Space:
