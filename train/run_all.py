@@ -63,8 +63,10 @@ def run_all(request: TrainRequest, only: str = "") -> int:
     Raises:
         EdgebrainError: Recipes, data or output cannot be used for any recipe.
     """
-    names = [name.strip() for name in only.split(",") if name.strip()] or recipe_names()
-    recipes = [_recipe(name, request) for name in names]  # all bad values before any work
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    recipes = [_recipe(name, request) for name in names or recipe_names()]  # all bad values before any work
+    if not names:
+        recipes = _alone(recipes)
     _check(request)
     require_training()
     folder = request.output or Path("runs")
@@ -76,6 +78,22 @@ def run_all(request: TrainRequest, only: str = "") -> int:
         gc.collect()  # networks of hundreds of megabytes
     _print_outcomes(outcomes)
     return EXIT_SOME_FAILED if any(one.state == "failed" for one in outcomes) else EXIT_OK
+
+
+_STEPS = frozenset({"edge", "edge-wide"})
+"""Recipes that go on from another run's weights and learn from a teacher; from nothing they are no figure of theirs."""
+
+
+def _alone(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """Leave out what needs another run that was not named, with a note."""
+    kept = [recipe for recipe in recipes if recipe.name not in _STEPS or recipe.start or recipe.distill.teacher]
+    for recipe in recipes:
+        if recipe not in kept:
+            sys.stderr.write(
+                f"left out: {recipe.name} goes on from another run; train it with --set start=FILE and "
+                "--set distill.teacher=FILE, or name it with --only\n"
+            )
+    return kept
 
 
 def _recipe(name: str, request: TrainRequest) -> Recipe:

@@ -13,8 +13,9 @@ from edgebrain.errors import UsageError
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.train import checkpoint, meta_fit
 from edgebrain.train.commands import TrainRequest, run_train
+from edgebrain.train.config import load_recipe
 from edgebrain.train.processes import Machines
-from edgebrain.train.run_all import _recipe, run_all
+from edgebrain.train.run_all import _alone, _recipe, run_all
 from edgebrain.train.tune import TuneRequest, run_tune
 
 NAME = "maml-glioma-meningioma"
@@ -84,3 +85,13 @@ def test_what_meta_learning_does_not_have_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="in one process"):
         run_train(TrainRequest(NAME, data=data))
+
+
+def test_all_leaves_out_what_goes_on_from_another_run(capsys: pytest.CaptureFixture[str]) -> None:
+    recipes = [
+        load_recipe("edge"),
+        load_recipe("edge-base"),
+        load_recipe("edge-wide", ["start=x", "distill.teacher=y"]),
+    ]
+    assert _alone(recipes) == recipes[1:]
+    assert capsys.readouterr().err.startswith("left out: edge goes on")
