@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgebrain.errors import EXIT_OK
-from edgebrain.labelled import read_labelled
 from edgebrain.train.commands import require_training
+from edgebrain.train.given_splits import read_splits
 
 
 def run_heads(model: str, splits: list[Path], output: Path, *, seed: int) -> int:
@@ -21,7 +21,7 @@ def run_heads(model: str, splits: list[Path], output: Path, *, seed: int) -> int
 
     from .heads import EPISODES, SHOTS, add_heads
 
-    samples = [sample for path in splits for sample in read_labelled(path)]
+    samples = read_splits(splits)
     with Watch(len(samples), "embedding") as watch:
         made = add_heads(model, samples, output, seed=seed, follow=watch.step)
     from rich.console import Console

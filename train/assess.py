@@ -18,6 +18,7 @@ from edgebrain.types import Float64
 
 from .config import SPLITS_FILE, Recipe, load_recipe, recipe_names, recipe_tree
 from .data import prepare_samples, select
+from .dispatch import is_meta
 from .models import load_model
 from .recipe_text import toml_value
 from .scoring import network_logits
@@ -81,6 +82,15 @@ def assess_run(folder: Path, *, threads: int | None = None) -> RunAnswers:
         tested=tuple(chosen),
         command=train_command(trained.recipe, folder),
     )
+
+
+def is_meta_run(folder: Path) -> bool:
+    """Say whether a run was meta-learned: its figures are of episodes, which ``edgebrain fewshot`` measures.
+
+    Raises:
+        TrainingError: The model cannot be read.
+    """
+    return is_meta(load_model(folder / MODEL).recipe)
 
 
 def train_command(recipe: Recipe, folder: Path) -> str:

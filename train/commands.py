@@ -8,19 +8,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from edgebrain.errors import EXIT_OK, MissingExtra, UsageError, printable
 from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, Sample, read_labelled
 
 from . import audit as auditing
 from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, load_recipe, recipe_names
+from .dispatch import Done, check_meta_request, check_start, is_meta, train_recipe
+from .given_splits import read_splits
 from .processes import Machines, is_first
 from .splits import by_group, one_vocabulary
 from .tasks import as_asked, check_classes
-
-if TYPE_CHECKING:
-    from .fit import Run
 
 NEEDED = ("torch", "lightning", "torchmetrics", "safetensors", "matplotlib", "tensorboard")
 
@@ -104,30 +103,18 @@ def run_train(request: TrainRequest) -> int:
     Raises:
         EdgebrainError: The request, the data or the run folder cannot be used, or training is not installed.
     """
-    recipe = _recipe(request)
+    recipe = recipe_of(request)
     folder = request.output or Path("runs", recipe.name)
     check_sources(request, folder)
+    check_meta_request(recipe, request.machines or Machines(), request.overrides)
     require_training()
-    if recipe.meta.order != "none":
-        return _run_meta(request, recipe, folder)
-    from .fit import check_folder, fit
-
-    if is_first():
-        check_folder(folder, recipe, resume=request.resume)  # before an audit of minutes
+    check_start(recipe, folder, resume=request.resume)  # before an audit of minutes
     samples = labelled_samples(request, recipe, folder)
-    run = fit(recipe, samples, folder, resume=request.resume, threads=request.threads, machines=request.machines)
+    done = train_recipe(
+        recipe, samples, folder, resume=request.resume, threads=request.threads, machines=request.machines
+    )
     if is_first():
-        _print_run(run)
-    return EXIT_OK
-
-
-def _run_meta(request: TrainRequest, recipe: Recipe, folder: Path) -> int:
-    from .few_shot_tables import print_meta
-    from .meta_fit import check_meta_folder, meta_fit
-
-    check_meta_folder(folder, resume=request.resume)
-    samples = labelled_samples(request, recipe, folder)
-    print_meta(meta_fit(recipe, samples, folder, resume=request.resume, threads=request.threads), folder)
+        _print_done(recipe, done, folder)
     return EXIT_OK
 
 
@@ -183,7 +170,12 @@ def parameters_text(recipe: Recipe) -> str:
     return " / ".join(f"{n:,}" for n in dict.fromkeys(counts))
 
 
-def _recipe(request: TrainRequest) -> Recipe:
+def recipe_of(request: TrainRequest) -> Recipe:
+    """Read the recipe of a request, with its overrides and its weights.
+
+    Raises:
+        UsageError: There is no such recipe or file, a value is wrong, or the architecture takes no weights.
+    """
     overrides = list(request.overrides)
     if request.weights is not None:
         overrides.append(f"transfer.weights={json.dumps(request.weights, ensure_ascii=False)}")
@@ -222,8 +214,7 @@ def labelled_samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Seq
     """The scans of a request, each in a split: given splits, those of the folder that goes on, or audited data."""
     labels = recipe.data.labels
     if request.splits:
-        lists = [read_labelled(path, labels=labels, patients_apart=True) for path in request.splits]
-        samples = one_vocabulary(as_asked([sample for samples in lists for sample in samples], labels))
+        samples = one_vocabulary(as_asked(read_splits(request.splits, labels=labels), labels))
         check_classes(samples, labels)
         return samples
     own = _own_splits(folder)
@@ -260,27 +251,38 @@ def audited(paths: Sequence[Path], labels: Sequence[str], *, known: Sequence[str
     return report.samples
 
 
-def _print_run(run: Run) -> None:
+def _print_done(recipe: Recipe, done: Done, folder: Path) -> None:
+    for reason in done.unreadable:
+        sys.stderr.write(f"left out: {printable(reason)}\n")
+    if is_meta(recipe):
+        from .few_shot_tables import print_meta
+
+        print_meta(done.metrics, folder)
+    else:
+        _print_figures(done.metrics, folder)
+
+
+def _print_figures(metrics: dict[str, Any], folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    for reason in run.unreadable:
-        sys.stderr.write(f"left out: {printable(reason)}\n")
-    others = run.metrics["other_labels"]
+    others = metrics["other_labels"]
     if others:
         counts = ", ".join(f"{label} {count}" for label, count in others.items())
         sys.stderr.write(
             f"left out: {sum(others.values())} scans with labels that the recipe does not ask for: {counts}\n"
         )
-    splits = run.metrics["splits"]
+    splits = metrics["splits"]
     table = Table("", *splits, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     table.add_row("scans", *(str(split["scans"]) for split in splits.values()))
     for title, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1")):
         table.add_row(title, *(f"{split[key]:.4f}" for split in splits.values()))
-    for label in run.metrics["recipe"]["data"]["labels"]:
+    for label in metrics["recipe"]["data"]["labels"]:
         table.add_row(f"recall {label}", *(f"{split['recall'][label]:.4f}" for split in splits.values()))
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
-    console.print(f"model    {run.model}\nfigures  {run.folder / 'metrics.json'}\ncurves   {run.folder / 'curves.png'}")
+    console.print(
+        f"model    {folder / 'model.safetensors'}\nfigures  {folder / 'metrics.json'}\ncurves   {folder / 'curves.png'}"
+    )

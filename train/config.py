@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import sys
 from collections.abc import Mapping
 from importlib import resources
@@ -21,6 +22,7 @@ from edgebrain.errors import UsageError
 
 from .meta_config import MetaConfig
 from .recipe import (
+    LARGEST_SIDE,
     PUBLISHED_ARCHITECTURES,
     AugmentConfig,
     DataConfig,
@@ -59,6 +61,7 @@ __all__ = [
     "recipe_names",
     "recipe_tree",
     "search_space",
+    "suggest",
     "with_values",
 ]
 
@@ -93,7 +96,7 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
         text = (resources.files("edgebrain.train") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
     else:
         known = recipe_names()
-        raise UsageError(f"There is no recipe {name!r}.", remedy=_suggest(name, known))
+        raise UsageError(f"There is no recipe {name!r}.", remedy=suggest(name, known))
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -114,10 +117,26 @@ def parse_recipe(tree: dict[str, Any], name: str) -> Recipe:
         recipe = msgspec.convert(tree, Recipe)
     except msgspec.ValidationError as error:
         raise UsageError(f"Recipe {name}: {error}.") from error
+    _check_values(recipe, name)
     for key, entry in search_space(recipe).items():
         for value in entry.ends():
             with_values(recipe, {key: value}, f"{name}, [search] {key}")
     return recipe
+
+
+def _check_values(recipe: Recipe, name: str) -> None:
+    """Refuse what no type says."""
+    if not _NAME.fullmatch(recipe.name):
+        raise UsageError(f"Recipe {name}: its name {recipe.name!r} cannot be that of a folder.")
+    if len(set(recipe.data.labels)) < max(_FEWEST_LABELS, len(recipe.data.labels)):
+        raise UsageError(f"Recipe {name}: data.labels must be two or more, each once.")
+    for key, side in (("width", recipe.input.width), ("height", recipe.input.height)):
+        if not 1 <= side <= LARGEST_SIDE:
+            raise UsageError(f"Recipe {name}: input.{key} is {side}, not from 1 to {LARGEST_SIDE}.")
+
+
+_FEWEST_LABELS = 2
+_NAME = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]*")
 
 
 def search_space(recipe: Recipe) -> Space:
@@ -190,7 +209,7 @@ def _check_keys(tree: dict[str, Any], known: dict[str, Any], what: str, where: s
     """Refuse unknown keys, also those of tables that msgspec would read over; values are left to msgspec."""
     for key, value in tree.items():
         if key not in known:
-            raise UsageError(f"{what}: {where} has no key {key!r}.", remedy=_suggest(key, sorted(known)))
+            raise UsageError(f"{what}: {where} has no key {key!r}.", remedy=suggest(key, sorted(known)))
         below = known[key]
         if key == "search" and where == "the recipe":
             continue  # its keys are paths, looked at when the rest is known to be right
@@ -201,6 +220,7 @@ def _check_keys(tree: dict[str, Any], known: dict[str, Any], what: str, where: s
             _check_keys(value, below, what, place)
 
 
-def _suggest(word: str, choices: list[str]) -> str:
+def suggest(word: str, choices: list[str]) -> str:
+    """What to say to a word that is none of the choices."""
     near = difflib.get_close_matches(word, choices, n=1)
     return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(choices)}."

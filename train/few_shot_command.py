@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgebrain.errors import EXIT_OK, UsageError
-from edgebrain.labelled import read_labelled
 from edgebrain.outputs import write_whole
 
 from .commands import require_training
 from .config import load_recipe
+from .given_splits import read_splits
 from .splits import one_vocabulary
 
 
@@ -51,8 +51,7 @@ def run_fewshot(request: FewShotRequest) -> int:
     from .few_shot_run import Plan, rows_tree, run_few_shot
     from .few_shot_tables import markdown, plot, print_rows
 
-    lists = [read_labelled(path) for path in request.splits]
-    samples = one_vocabulary([sample for samples in lists for sample in samples])
+    samples = one_vocabulary(read_splits(request.splits))
     plan = Plan(
         recipe=recipe,
         shots=shots,
@@ -65,10 +64,11 @@ def run_fewshot(request: FewShotRequest) -> int:
     )
     _make(request.report)
     rows = run_few_shot(plan, samples)
+    picture = plot(rows)  # before anything is written: what cannot be drawn leaves nothing behind
     print_rows(rows)
     write_whole(request.report / "fewshot.json", (json.dumps(rows_tree(plan, rows), indent=2) + "\n").encode())
     write_whole(request.report / "fewshot.md", markdown(rows).encode())
-    write_whole(request.report / "fewshot.png", plot(rows))
+    write_whole(request.report / "fewshot.png", picture)
     return EXIT_OK
 
 

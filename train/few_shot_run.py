@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from edgebrain.cpus import usable_cpus
-from edgebrain.errors import TrainingError
 from edgebrain.inner import Start
 from edgebrain.intervals import Estimate
 from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, NOT_BRAIN_MRI, Sample
@@ -23,6 +22,7 @@ from .config import Recipe
 from .data import PreparedSet, digest, prepare_samples
 from .episodes import Indices
 from .few_shot import PUBLISHED, UNSEEN, Protocol, groups_of, protocols
+from .few_shot_checks import chosen_protocols, given_run
 from .heads import HeadConfig, meta_learn, standardise
 from .judging import Solver, accuracy_of, head_solver, judge, recall_of
 from .maml import FineTuning, Method, Prototypical, check_network, head_names
@@ -89,17 +89,16 @@ def run_few_shot(plan: Plan, samples: Sequence[Sample]) -> list[Row]:
         A row for each protocol, method and number of shots.
 
     Raises:
-        TrainingError: The data serves no protocol, a name is none, or a network cannot be meta-trained.
+        TrainingError: The data serves no protocol, or a network cannot be meta-trained.
+        UsageError: There is no protocol of a name, or a MAML run cannot stand in for what would be trained.
     """
     torch.set_num_threads(plan.threads or usable_cpus())
-    wanted = [s for s in samples if s.label in LABELS and s.label != NOT_BRAIN_MRI]
-    small = prepare_samples(wanted, LABELS, plan.recipe.input, None)
-    chosen = [p for p in protocols(small.samples) if not plan.only or p.name in plan.only]
-    if not chosen:
-        known = ", ".join(p.name for p in protocols(small.samples))
-        raise TrainingError(f"There is no protocol {plan.only[0]!r} in this data.", remedy=f"Known: {known}.")
     models = [load_model(path) for path in plan.models]
-    given = next((m for m in models if m.recipe.meta.order != "none"), None)
+    given = given_run(plan, models)
+    wanted = [s for s in samples if s.label in LABELS and s.label != NOT_BRAIN_MRI]
+    chosen_protocols(protocols(wanted), plan.only)  # before minutes of reading
+    small = prepare_samples(wanted, LABELS, plan.recipe.input, None)
+    chosen = chosen_protocols(protocols(small.samples), plan.only)
     plain = [(path, m) for path, m in zip(plan.models, models, strict=True) if m.recipe.meta.order == "none"]
     embedded = [_Embedded(path, m, small) for path, m in plain]
     _warn_of_other_data(plan.models, models, digest(samples))

@@ -86,8 +86,7 @@ def fit(
         KeyboardInterrupt: The user stopped it; ``resume`` goes on.
     """
     check_precision(recipe.trainer.precision)
-    samples = as_asked(samples, recipe.data.labels)
-    recipe = without_rare(recipe, samples)
+    recipe = without_rare(recipe, as_asked(samples, recipe.data.labels))
     if is_first() or resume:
         check_folder(folder, recipe, samples, resume=resume)
     torch.set_num_threads(threads or usable_cpus())
@@ -238,7 +237,7 @@ def _finish(
         "data_sha256": digest(samples),
         "code_version": edgebrain.__version__,
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
-        "other_labels": left_out(samples, recipe.data),
+        "other_labels": left_out(as_asked(samples, recipe.data.labels), recipe.data),
         "splits": {split: score(net, prepared, recipe) for split, prepared in data.items() if split != "train"},
     }
     model = folder / MODEL

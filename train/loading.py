@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, Subset
 
 from edgebrain.errors import TrainingError, UsageError
 
 from .config import Recipe
 from .data import Draw, MixedSampler, PreparedSet, ScanDataset
+from .models import build
 
 Loader = DataLoader[tuple[Tensor, int]]
 
@@ -73,6 +75,11 @@ def training_loader(recipe: Recipe, prepared: PreparedSet, place: Place | None =
             f"A batch of {batch} cannot be divided evenly into {parts} parts for {place.processes} processes.",
             remedy=f"Make trainer.batch_size a multiple of {parts * place.processes}.",
         )
+    if batch == parts * place.processes and _by_batch(recipe):
+        raise UsageError(
+            "A part of a batch would be one scan, which cannot be normalised by batch.",
+            remedy=f"Make trainer.batch_size {2 * batch} or more, or trainer.accumulate smaller.",
+        )
     sampler = MixedSampler(prepared, recipe.data, recipe.seed)
     if len(sampler) < batch:
         raise TrainingError(
@@ -86,6 +93,13 @@ def training_loader(recipe: Recipe, prepared: PreparedSet, place: Place | None =
         persistent_workers=False,  # a new worker each epoch sees the sampler's epoch and holds no state to resume
     )
     return loader, sampler
+
+
+def _by_batch(recipe: Recipe) -> bool:
+    """Whether the network normalises by batch; nothing is allocated for it."""
+    with torch.device("meta"):
+        net = build(recipe)
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())  # noqa: SLF001 - no other base
 
 
 def validation_loader(recipe: Recipe, prepared: PreparedSet, place: Place | None = None) -> Loader:

@@ -156,11 +156,15 @@ def _backward(net: nn.Module, method: Method, tasks: Tasks, count: int, place: t
         loss = method.loss(net, weights, tasks.task(iteration * count + number)) / count
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
-    if not math.isfinite(total):
-        raise TrainingError(
-            f"The loss is {total} after {iteration} iterations.", remedy="Lower meta.lr or meta.inner_lr."
-        )
+    _finite(total, "loss", iteration)
     return total
+
+
+def _finite(loss: float, what: str, iterations: int) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"The {what} is {loss} after {iterations} iterations.", remedy="Lower meta.lr or meta.inner_lr."
+        )
 
 
 def _check(net: nn.Module, method: Method, validation: Sequence[Task], state: State, train_loss: float) -> None:
@@ -172,6 +176,7 @@ def _check(net: nn.Module, method: Method, validation: Sequence[Task], state: St
         losses.append(float(F.cross_entropy(scores, task.query_labels)))
         hits.append(float((scores.argmax(1) == task.query_labels).double().mean()))
     loss = float(np.mean(losses))
+    _finite(loss, "validation loss", state.iteration)
     state.stale += 1
     if loss < state.best:
         state.best, state.best_iteration, state.stale = loss, state.iteration, 0

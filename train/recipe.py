@@ -11,6 +11,9 @@ from edgebrain.types import InputSpec
 from .meta_config import MetaConfig
 from .shapes import Amount, CnnConfig, Count, EdgeConfig, LiteConfig, Natural, Positive, Section, Share, TransferConfig
 
+LARGEST_SIDE = 4096
+"""Pixels; a wrong digit must not fill the memory."""
+
 
 class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
     """Which samples are used.
@@ -30,7 +33,7 @@ class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
     """
 
     labels: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
-    canvas: Annotated[int, msgspec.Meta(ge=16)] = 192
+    canvas: Annotated[int, msgspec.Meta(ge=16, le=LARGEST_SIDE)] = 192
     drop_copies: bool = True
     drop_conflicts: bool = True
     balance: Share = 0.5
@@ -208,7 +211,7 @@ class Recipe(Section, frozen=True, forbid_unknown_fields=True):
     """Everything that training a model depends on, but the data.
 
     Attributes:
-        name: Name of the recipe and of the bundle made from it.
+        name: Name of the recipe, of its run folder and of the bundle made from it: no path, and no leading dot.
         description: One line for people.
         system: The system of the literature it reproduces, or ``edgebrain``.
         architecture: Name in the model registry.

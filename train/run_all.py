@@ -9,15 +9,17 @@ import shutil
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, EdgebrainError, UsageError, printable
 from edgebrain.labelled import Sample, read_labelled, write_samples
 
-from .commands import TrainRequest, audited, require_training
-from .config import SPLITS_FILE, Recipe, load_recipe, recipe_names, recipe_tree
+from .commands import TrainRequest, audited, recipe_of, require_training
+from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, load_recipe, recipe_names, recipe_tree
+from .dispatch import state_file, train_recipe
+from .given_splits import read_splits
 from .processes import Machines
 from .splits import by_group, one_vocabulary
 from .tasks import as_asked, check_classes, is_binary
@@ -61,8 +63,10 @@ def run_all(request: TrainRequest, only: str = "") -> int:
     Raises:
         EdgebrainError: Recipes, data or output cannot be used for any recipe.
     """
-    names = [name.strip() for name in only.split(",") if name.strip()] or recipe_names()
-    recipes = [load_recipe(name, list(request.overrides)) for name in names]  # all bad values before any work
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    recipes = [_recipe(name, request) for name in names or recipe_names()]  # all bad values before any work
+    if not names:
+        recipes = _alone(recipes)
     _check(request)
     require_training()
     folder = request.output or Path("runs")
@@ -74,6 +78,28 @@ def run_all(request: TrainRequest, only: str = "") -> int:
         gc.collect()  # networks of hundreds of megabytes
     _print_outcomes(outcomes)
     return EXIT_SOME_FAILED if any(one.state == "failed" for one in outcomes) else EXIT_OK
+
+
+_STEPS = frozenset({"edge", "edge-wide"})
+"""Recipes that go on from another run's weights and learn from a teacher; from nothing they are no figure of theirs."""
+
+
+def _alone(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """Leave out what needs another run that was not named, with a note."""
+    kept = [recipe for recipe in recipes if recipe.name not in _STEPS or recipe.start or recipe.distill.teacher]
+    for recipe in recipes:
+        if recipe not in kept:
+            sys.stderr.write(
+                f"left out: {recipe.name} goes on from another run; train it with --set start=FILE and "
+                "--set distill.teacher=FILE, or name it with --only\n"
+            )
+    return kept
+
+
+def _recipe(name: str, request: TrainRequest) -> Recipe:
+    """A recipe with what is asked for; weights go where the architecture takes them."""
+    published = request.weights is not None and load_recipe(name).architecture in PUBLISHED_ARCHITECTURES
+    return recipe_of(replace(request, recipe=name, weights=request.weights if published else None))
 
 
 def _check(request: TrainRequest) -> None:
@@ -106,8 +132,7 @@ class _Data:
 
     def _made(self, recipe: Recipe, splits: Path) -> list[Sample]:
         if self.request.splits:
-            lists = [read_labelled(path, labels=self.labels, patients_apart=True) for path in self.request.splits]
-            return one_vocabulary(as_asked([s for samples in lists for s in samples], recipe.data.labels))
+            return one_vocabulary(as_asked(read_splits(self.request.splits, labels=self.labels), recipe.data.labels))
         if splits.is_file():
             sys.stderr.write(f"splits: those of {printable(str(splits))}\n")
             return read_labelled(splits, labels=self.labels)
@@ -118,22 +143,22 @@ class _Data:
 
 
 def _tried(recipe: Recipe, data: _Data, folder: Path, request: TrainRequest) -> Outcome:
-    from .fit import METRICS, fit, last_checkpoint
+    from .fit import METRICS
 
     try:
         if (folder / METRICS).is_file():
             return Outcome(recipe.name, "finished before", _finished(recipe, folder / METRICS))
-        resume = last_checkpoint(folder).is_file()
+        resume = state_file(recipe, folder).is_file()
         if not resume and folder.is_dir() and {item.name for item in folder.iterdir()} <= LEFTOVERS:
             shutil.rmtree(folder)
-        run = fit(recipe, data.of(recipe), folder, resume=resume, threads=request.threads)
+        done = train_recipe(recipe, data.of(recipe), folder, resume=resume, threads=request.threads)
     except EdgebrainError as error:
         why = str(error)
     except Exception as error:  # noqa: BLE001 - whatever breaks one recipe, the others are to be trained
         traceback.print_exc()
         why = printable(f"{type(error).__name__}: {error}".splitlines()[0])
     else:
-        return Outcome(recipe.name, "resumed" if resume else "trained", run.metrics)
+        return Outcome(recipe.name, "resumed" if resume else "trained", done.metrics)
     sys.stderr.write(f"edgebrain: {recipe.name}: {why}\n")
     return Outcome(recipe.name, "failed", {}, why)
 
@@ -155,11 +180,17 @@ def _finished(recipe: Recipe, path: Path) -> dict[str, Any]:
     return figures
 
 
+def _cell(figure: float | dict[str, Any] | None) -> str:
+    value = figure.get("value") if isinstance(figure, dict) else figure  # meta-learning has an interval with it
+    return "" if value is None else f"{value:.4f}"
+
+
 def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table("recipe", "", "parameters", "minutes", "val", "test", "test macro-F1", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
     for column in table.columns[2:]:
         column.justify = "right"
     for one in outcomes:
@@ -167,8 +198,8 @@ def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
             table.add_row(one.name, one.state)
             continue
         splits = one.metrics["splits"]
-        figures = [(splits.get("val"), "accuracy"), (splits.get("test"), "accuracy"), (splits.get("test"), "macro_f1")]
-        cells = ["" if split is None else f"{split[key]:.4f}" for split, key in figures]
+        figures = [("val", "accuracy"), ("test", "accuracy"), ("test", "macro_f1")]
+        cells = [_cell(splits.get(split, {}).get(key)) for split, key in figures]
         minutes = f"{one.metrics['training_seconds'] / 60:.1f}"
         table.add_row(one.name, one.state, f"{one.metrics['parameters']:,}", minutes, *cells)
     console = Console(soft_wrap=True, highlight=False, markup=False)

@@ -131,7 +131,7 @@ def open_study(
         UsageError: The storage cannot be used, or its study of that name searches for something else.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with storage_errors(url), warnings.catch_warnings():
+    with storage_errors(url, opening=True), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         lite = url.startswith("sqlite")
         storage = optuna.storages.RDBStorage(
@@ -167,11 +167,18 @@ def _same(known: Mapping[str, Any], identity: Mapping[str, Any], name: str) -> N
 
 
 @contextmanager
-def storage_errors(url: str) -> Iterator[None]:
-    """Turn what a storage says into a UsageError that does not show a password."""
+def storage_errors(url: str, *, opening: bool = False) -> Iterator[None]:
+    """Turn what a storage says into a UsageError that does not show a password.
+
+    Args:
+        url: Address of the storage.
+        opening: It is opened here, where a wrong address or a missing driver shows as an error of any library.
+    """
+    known: tuple[type[Exception], ...] = (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
+    known += (ImportError, ValueError) if opening else ()
     try:
         yield
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, ValueError) as error:
+    except known as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise UsageError(
             f"The storage {public_url(url)} cannot be used: {reason}.",

@@ -1,8 +1,8 @@
 """The plain random changes that published systems trained with: mirrors, and the random resized crop.
 
 Evaluation has no transform of its own in any style: the runtime's preprocessing is the one path to the graph. Where a
-published system resized and cut the centre out of the picture for evaluation, the head is found, cut out and padded
-instead, as it will be when scans are classified.
+published system resized and cut the centre out of the picture for evaluation, the head is found and cut out where the
+recipe has ``input.head_crop``, and the picture is padded, as it will be when scans are classified.
 """
 
 from __future__ import annotations

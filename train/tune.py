@@ -15,6 +15,7 @@ from edgebrain.labelled import write_samples
 
 from .commands import TrainRequest, check_sources, labelled_samples, require_training
 from .config import SPLITS_FILE, load_recipe, recipe_tree, search_space
+from .dispatch import is_meta
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -55,6 +56,11 @@ def run_tune(request: TuneRequest) -> int:
         EdgebrainError: The request, the data, the storage or the folder cannot be used, or training is not installed.
     """
     recipe = load_recipe(request.recipe, list(request.overrides))
+    if is_meta(recipe):
+        raise UsageError(
+            f"The recipe {recipe.name} is meta-learned, and a search trains as usual.",
+            remedy="Use 'edgebrain train', or a recipe with meta.order = \"none\".",
+        )
     space = search_space(recipe)
     if not space:
         raise UsageError(

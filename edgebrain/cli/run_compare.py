@@ -14,7 +14,7 @@ from typing import Any
 
 from edgebrain.cli.progress import progress
 from edgebrain.cli.requests import ModelRequest
-from edgebrain.errors import EXIT_OK, UsageError
+from edgebrain.errors import EXIT_OK, UsageError, printable
 from edgebrain.evaluation.comparison import (
     Comparison,
     Entry,
@@ -52,7 +52,9 @@ def run_compare(request: CompareRequest) -> int:
         EdgebrainError: A model or its scans cannot be used, or models were tested on other scans.
     """
     found = [folder for path in request.paths for folder in _models(path)]
-    folders = list(dict.fromkeys(found))
+    folders = [folder for folder in dict.fromkeys(found) if not _of_episodes(folder)]
+    if not folders:
+        raise UsageError("There is nothing to compare.", remedy="Meta-learned runs are measured by: edgebrain fewshot")
     runs = [folder for folder in folders if (folder / MODEL).is_file()]
     if request.output is not None:
         from edgebrain.report.write import check_report
@@ -89,6 +91,17 @@ def _models(path: Path) -> Iterator[Path]:
             remedy="A run that was stopped goes on with 'edgebrain train RECIPE --output DIR --resume'.",
         )
     yield from below
+
+
+def _of_episodes(folder: Path) -> bool:
+    """Whether a folder is a meta-learned run, whose figures are of other tasks; says so."""
+    if not (folder / MODEL).is_file() or not _trains():
+        return False
+    _training("commands").require_training()
+    if not _training("assess").is_meta_run(folder):
+        return False
+    sys.stderr.write(f"left out: {printable(str(folder))} is meta-learned; it is measured by: edgebrain fewshot\n")
+    return True
 
 
 def _run(folder: Path, request: CompareRequest) -> Entry:
@@ -184,6 +197,8 @@ def _not_trained(trained: set[str], splits: Path | None, runs: Sequence[Path]) -
         if name in trained:
             continue
         recipe = config.load_recipe(name)
+        if recipe.meta.order != "none":
+            continue
         known = splits or (runs[0] / SPLITS if runs else Path(SPLITS))
         words = ["edgebrain", "train", name, "--splits", str(known), "--output", f"runs/{name}"]
         rows.append(

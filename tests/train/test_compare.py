@@ -89,7 +89,7 @@ def test_runs_bundles_and_untrained_recipes_in_one_table(
     assert figures == sorted(figures, reverse=True)
 
     untrained = {name for name, kind in rows if kind == "recipe"}
-    assert untrained == set(recipe_names()) - {"edge", "cnn3-binary"}
+    assert untrained == set(recipe_names()) - {"edge", "cnn3-binary", "maml-glioma-meningioma"}
     assert rows["cnn-tuned", "recipe"]["command"].startswith("edgebrain train cnn-tuned --splits ")
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
     for name in ("comparison.html", "comparison.md"):
@@ -135,3 +135,17 @@ def test_wrong_calls(plain: Recipe, phantoms: Sequence[Sample], tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be written"):
         run_compare(CompareRequest((run,), tmp_path / "file", threads=1))
+
+
+def test_a_meta_learned_run_is_left_out(
+    plain: Recipe, copied: list[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / "runs" / "edge", plain, copied)
+    changes = ["cnn.filters=[4,4,4]", "cnn.dense=[8]"]
+    maml = make_run(tmp_path / "runs" / "maml", load_recipe("maml-glioma-meningioma", changes), copied)
+    assert run_compare(CompareRequest((tmp_path / "runs",), trained_only=True, threads=1)) == 0
+    said = capsys.readouterr()
+    assert f"left out: {maml} is meta-learned" in said.err
+    assert "maml" not in said.out
+    with pytest.raises(UsageError, match="nothing to compare"):
+        run_compare(CompareRequest((maml,), threads=1))

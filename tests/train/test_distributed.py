@@ -19,7 +19,7 @@ from edgebrain.labelled import Sample, write_samples
 from edgebrain.train import checkpoint, learner
 from edgebrain.train import fit as fitting
 from edgebrain.train.config import DataConfig, Recipe, load_recipe
-from edgebrain.train.data import MixedSampler, PreparedSet
+from edgebrain.train.data import MixedSampler, PreparedSet, prepare_samples, select
 from edgebrain.train.loading import DividedBatches, Place, training_loader, validation_loader
 from edgebrain.train.processes import Machines, is_first, trainer_options
 
@@ -231,3 +231,17 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     assert trainer_options(Machines(devices=2))["sync_batchnorm"] is True
     with pytest.raises(UsageError, match="has 2 GPUs, not 3"):
         trainer_options(Machines(devices=3))
+
+
+@pytest.mark.parametrize(("architecture", "refused"), [("edge", True), ("cnn3", False)])
+def test_parts_of_one_scan_are_refused_where_they_are_normalised(
+    architecture: str, refused: bool, phantoms: tuple[Sample, ...], tiny_sets: Sequence[str]
+) -> None:
+    sets = [*tiny_sets, "trainer.batch_size=8", "trainer.accumulate=8", f"architecture={architecture}"]
+    recipe = load_recipe("edge-base", sets)
+    prepared = prepare_samples(select(phantoms, "train", recipe.data), recipe.data.labels, recipe.input, 72)
+    if refused:
+        with pytest.raises(UsageError, match=r"one scan.*batch_size 16 or more"):
+            training_loader(recipe, prepared)
+    else:
+        assert len(training_loader(recipe, prepared)[0]) == 16

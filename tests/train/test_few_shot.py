@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from edgebrain.cli.app import app
-from edgebrain.errors import TrainingError
+from edgebrain.errors import TrainingError, UsageError
 from edgebrain.intervals import Estimate
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.train.config import load_recipe
 from edgebrain.train.few_shot import Protocol, groups_of, protocols
+from edgebrain.train.few_shot_run import Plan, run_few_shot
 from edgebrain.train.judging import Outcome, accuracy_of, recall_of
 from edgebrain.train.models import build, save_model
 
@@ -94,6 +96,14 @@ def test_an_interval_knows_that_episodes_share_scans() -> None:
     assert np.isnan(recall_of(outcome, 9))
 
 
+def test_an_interval_of_nothing_but_hits_has_a_width() -> None:
+    groups = np.tile(np.arange(20), (400, 1))
+    figure = accuracy_of(Outcome(groups >= 0, groups, groups))
+    assert figure.value == 1.0
+    assert figure.method == "clustered wilson"
+    assert figure.low == pytest.approx(0.839, abs=0.001)  # Wilson for 20 of 20
+
+
 def test_the_command_writes_a_table_a_plot_and_figures(
     phantoms: tuple[Sample, ...], tiny_sets: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -116,3 +126,28 @@ def test_the_command_writes_a_table_a_plot_and_figures(
     assert all(0 <= Estimate(**row["accuracy"]).value <= 1 for row in tree["rows"])  # type: ignore[operator]
     assert (tmp_path / "few" / "fewshot.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "few" / "fewshot.md").read_text().count("\n") == 2 + 12
+
+
+def saved(folder: Path, *changes: str) -> Path:
+    """A MAML run that has learnt nothing."""
+    recipe = load_recipe("maml-glioma-meningioma", ["cnn.filters=[4,4,4]", "cnn.dense=[8]", *changes])
+    save_model(folder / "model.safetensors", build(recipe).state_dict(), recipe, {})
+    return folder / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ([()], {"scratch": False}, "only embeddings are judged"),
+        ([(), ()], {}, "a second MAML run"),
+        ([("input.width=32", "input.height=32")], {}, "another input"),
+        ([("data.labels=['meningioma', 'glioma']",)], {}, "other labels"),
+        ([], {"only": ("unseen-groups", "unseen-group")}, "no protocol 'unseen-group'"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_before_any_work(
+    changes: list[tuple[str, ...]], options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    models = tuple(saved(tmp_path / str(i), *change) for i, change in enumerate(changes))
+    with pytest.raises(UsageError, match=message):
+        run_few_shot(Plan(load_recipe("maml-glioma-meningioma"), models=models, threads=1, **options), scans())

@@ -23,6 +23,7 @@ from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import Sample, read_labelled, write_samples
 from edgebrain.train import checkpoint
 from edgebrain.train.config import Recipe, load_recipe
+from edgebrain.train.data import digest
 from edgebrain.train.fit import fit
 from edgebrain.train.models import load_model
 
@@ -355,3 +356,15 @@ def test_files_that_cannot_be_used_are_counted_and_named(tiny: Recipe, phantoms:
     assert run.metrics["train"] == {"scans": 16, "unreadable": 1}
     assert len(run.unreadable) == 1
     assert "gone.png" in run.unreadable[0]
+
+
+def test_the_splits_of_a_binary_run_keep_the_kinds_of_tumour(
+    phantoms: Samples, tiny_sets: Sequence[str], tmp_path: Path
+) -> None:
+    recipe = load_recipe(
+        "edge", [*tiny_sets, "trainer.epochs=1", "data.labels=['no_tumor', 'tumor']", "model.labels=2"]
+    )
+    run = fit(recipe, phantoms, tmp_path / "run", threads=1)
+    assert read_labelled(tmp_path / "run" / "splits.csv") == list(phantoms)
+    assert run.metrics["data_sha256"] == digest(phantoms)
+    assert run.metrics["other_labels"] == {}

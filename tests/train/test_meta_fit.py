@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgebrain.errors import UsageError
+from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import Sample
 from edgebrain.train import checkpoint
 from edgebrain.train import meta_fit as module
 from edgebrain.train.config import Recipe, load_recipe
+from edgebrain.train.maml import Maml
 from edgebrain.train.meta_fit import check_meta_folder, meta_fit
 from edgebrain.train.models import load_model
 
@@ -83,6 +84,16 @@ def test_early_stopping_ends_a_run_that_stays(phantoms: tuple[Sample, ...], tmp_
     # A rate at which nothing moves: no check after the first is better.
     still = recipe("meta.iterations=40", "meta.stop_after=3", "meta.lr=1e-30", "meta.weight_decay=0")
     assert meta_fit(still, phantoms, tmp_path / "run", threads=1)["iterations"] == 8
+
+
+def test_a_validation_loss_that_is_no_number_ends_the_run(
+    phantoms: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = Maml.scores
+    monkeypatch.setattr(Maml, "scores", lambda *arguments: scores(*arguments) * float("nan"))
+    with pytest.raises(TrainingError, match="validation loss is nan"):
+        meta_fit(recipe(), phantoms, tmp_path / "run", threads=1)
+    assert not (tmp_path / "run" / module.checkpoint_name()).exists()
 
 
 def test_another_recipe_does_not_resume(phantoms: tuple[Sample, ...], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from edgebrain.errors import TrainingError, UsageError
 from edgebrain.train import search as searching
 from edgebrain.train.drawing import drawn_values
-from edgebrain.train.search import Plan, best_first, make_pruner, open_study, public_url, search
+from edgebrain.train.search import Plan, best_first, make_pruner, open_study, public_url, search, storage_errors
 from edgebrain.train.space import Choices, Range, Space
 
 SPACE: Space = {
@@ -214,3 +214,10 @@ def test_workers_share_a_study_and_repeat_what_was_killed(tmp_path: Path) -> Non
 
 def test_a_heart_beats_several_times_before_it_is_taken_for_dead() -> None:
     assert 3 * searching.HEARTBEAT_SECONDS <= searching.GRACE_SECONDS
+
+
+def test_only_opening_a_storage_takes_any_error_for_its_own() -> None:
+    with pytest.raises(ValueError, match="of a trial"), storage_errors("sqlite://"):
+        raise ValueError("of a trial")
+    with pytest.raises(UsageError, match="cannot be used: no driver"), storage_errors("sqlite://", opening=True):
+        raise ImportError("no driver")

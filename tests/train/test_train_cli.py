@@ -123,14 +123,14 @@ def test_weights_that_cannot_be_used_are_refused_before_the_data_is_read(
 
 @pytest.mark.parametrize("weights", ["none", "imagenet"])
 def test_weights_go_into_the_recipe(weights: str) -> None:
-    recipe = commands._recipe(commands.TrainRequest("resnet50", weights=weights))
+    recipe = commands.recipe_of(commands.TrainRequest("resnet50", weights=weights))
     assert recipe.transfer.weights == weights
 
 
 def test_weights_may_be_a_file(tmp_path: Path) -> None:
     file = tmp_path / "my weights, 'é'.pth"
     file.touch()
-    assert commands._recipe(commands.TrainRequest("vit", weights=str(file))).transfer.weights == str(file)
+    assert commands.recipe_of(commands.TrainRequest("vit", weights=str(file))).transfer.weights == str(file)
 
 
 def test_the_list_works_without_the_tensor_library(
