@@ -35,6 +35,8 @@ from edgebrain.types import Float32, Image8
 
 RECIPE = "edge-wide"
 STRESSES = ("clahe_8", "gamma_2.2", "inverted", "rotated_90", "resolution_96", "noisy_10")
+AWAY = ("test", "external")
+"""Splits of scans from other places that no run trains on."""
 VARIANTS: dict[str, tuple[str, ...]] = {
     "everything": (),
     "no teacher": ("distill.teacher=",),
@@ -88,7 +90,7 @@ def judged(samples: Sequence[Sample], recipe: Recipe) -> Judged:
     test = [s for s in samples if s.split == "test" and s.label in labels and not s.copy_of]
     sets = {
         "val": [s for s in samples if s.split == "val" and s.label in labels and not s.copy_of],
-        "tumours elsewhere": [s for s in samples if s.split == "test" and s.label == ANY_TUMOR and not s.copy_of],
+        "tumours elsewhere": [s for s in samples if s.split in AWAY and s.label == ANY_TUMOR and not s.copy_of],
         "healthy elsewhere": [s for s in samples if s.split == "external" and s.label == NO_TUMOR],
         "pictures": [s for s in samples if s.split == "test" and s.label == NOT_BRAIN_MRI],
     }
