@@ -248,6 +248,8 @@ def audited(paths: Sequence[Path], labels: Sequence[str], *, known: Sequence[str
             f"audit: {report.images} scans, {copies} copies, {len(report.conflicts)} conflicts, "
             f"{len(report.unreadable)} unreadable, {report.groups} groups\n"
         )
+        for one in report.unreadable:
+            sys.stderr.write(f"left out: {printable(one.message)}\n")
     return report.samples
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from edgebrain.errors import UsageError
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.train import checkpoint, meta_fit
-from edgebrain.train.commands import TrainRequest, run_train
+from edgebrain.train.commands import TrainRequest, audited, run_train
 from edgebrain.train.config import load_recipe
 from edgebrain.train.processes import Machines
 from edgebrain.train.run_all import _alone, _recipe, run_all
@@ -95,3 +96,12 @@ def test_all_leaves_out_what_goes_on_from_another_run(capsys: pytest.CaptureFixt
     ]
     assert _alone(recipes) == recipes[1:]
     assert capsys.readouterr().err.startswith("left out: edge goes on")
+
+
+def test_files_that_the_audit_cannot_read_are_named(
+    phantoms: Sequence[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    write_samples(tmp_path / "all.csv", [*phantoms, Sample(str(tmp_path / "broken.png"), "glioma")])
+    audited([tmp_path / "all.csv"], load_recipe("edge").data.labels)
+    assert re.search(r"left out: .*broken\.png", capsys.readouterr().err)
