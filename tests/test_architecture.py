@@ -84,13 +84,38 @@ ALLOWED: dict[str, frozenset[str]] = {
     "cli": RUNTIME | {""},
     # Never engines, classifier, cli or export: training knows pictures and figures, not how they are served.
     "train": FIGURES
-    | {"", "preprocessing", "readers", "imaging", "labelled", "files", "outputs", "cpus", "heads", "inner", "report"},
+    | {
+        "",
+        "folders",
+        "preprocessing",
+        "readers",
+        "imaging",
+        "labelled",
+        "files",
+        "outputs",
+        "cpus",
+        "heads",
+        "inner",
+        "report",
+    },
     "export": RUNTIME | {"", "folders"},
 }
 """What each module or package of ``edgebrain`` may import of ours, imports for type checking included."""
 
 EXPORT_OF_TRAIN = frozenset(
-    {"models", "checkpoint", "config", "data", "commands", "episodes", "few_shot", "heads", "judging", "meta_progress"}
+    {
+        "models",
+        "checkpoint",
+        "config",
+        "data",
+        "commands",
+        "episodes",
+        "few_shot",
+        "given_splits",
+        "heads",
+        "judging",
+        "meta_progress",
+    }
 )
 """What of ``train`` the exporters may import."""
 

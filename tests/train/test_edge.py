@@ -142,7 +142,7 @@ def test_widths_and_blocks_must_agree() -> None:
         build(load_recipe("edge", ["model.blocks=[1, 1]"]))
 
 
-@pytest.mark.parametrize("side", [0, -16, 100, 168])
+@pytest.mark.parametrize("side", [100, 168])
 def test_the_input_must_fit_the_stages(side: int) -> None:
     with pytest.raises(TrainingError, match="multiples of 16"):
         build(load_recipe("edge", [f"input.width={side}"]))
