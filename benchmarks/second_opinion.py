@@ -5,8 +5,8 @@ python benchmarks/second_opinion.py runs/edge/splits.csv edgebrain/bundles/edge/
 
 from __future__ import annotations
 
+import argparse
 import csv
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -23,8 +23,12 @@ LABELS = ("glioma", "meningioma", "no_tumor", "pituitary")
 
 def main() -> int:
     """Print how many scans of each split and label are right; of ``tumor``, how many are called any tumour."""
-    manifest, graph = Path(sys.argv[1]), sys.argv[2]
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifest", type=Path, help="splits, as edgebrain audit writes them")
+    parser.add_argument("graph", type=Path, help="ONNX file of a bundle")
+    options = parser.parse_args()
+    manifest: Path = options.manifest
+    session = onnxruntime.InferenceSession(str(options.graph), providers=["CPUExecutionProvider"])
     right: Counter[tuple[str, str]] = Counter()
     seen: Counter[tuple[str, str]] = Counter()
     with manifest.open(newline="", encoding="utf-8") as stream:
