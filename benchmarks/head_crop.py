@@ -5,7 +5,7 @@ python benchmarks/head_crop.py splits.csv
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +59,9 @@ def scans_of(manifest: Path) -> list[Image8]:
 
 def main() -> int:
     """Print the table."""
-    images = scans_of(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="labelled folder, or splits as edgebrain audit writes them")
+    images = scans_of(parser.parse_args().data)
     unchanged = [find_head(image, PREPROCESSING_VERSIONS[0]).box for image in images]
     print(
         f"{len(images)} scans\n\n| change | "
