@@ -7,6 +7,23 @@ from typing import Annotated, Literal
 
 import typer
 
+# Options that several commands take.
+Data = Annotated[
+    list[Path] | None,
+    typer.Option("--data", metavar="DIR|CSV", help="Labelled scans; repeat for more. They are audited and split."),
+]
+Splits = Annotated[
+    list[Path] | None,
+    typer.Option("--splits", metavar="CSV", help="Use these splits as they are, not --data; repeat for more."),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat.")
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads; all that this process may use if not given.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
+
 
 def mount(app: typer.Typer) -> None:
     """Add this half's commands to the program."""
@@ -21,29 +38,19 @@ def train(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE|list|all", help="A recipe's name, a .toml file, 'list' or 'all'.")
     ],
-    data: Annotated[
-        list[Path] | None,
-        typer.Option("--data", metavar="DIR|CSV", help="Labelled scans; repeat for more. They are audited and split."),
-    ] = None,
-    splits: Annotated[
-        list[Path] | None,
-        typer.Option("--splits", metavar="CSV", help="Use these splits as they are, not --data; repeat for more."),
-    ] = None,
+    data: Data = None,
+    splits: Splits = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Run folder; runs/RECIPE if not given.")
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the data.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat.")
-    ] = None,
+    seed: Seed = None,
+    settings: Settings = None,
     weights: Annotated[
         str | None,
         typer.Option("--weights", metavar="imagenet|none|FILE", help="Where a published architecture starts from."),
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads; all that this process may use if not given.")
-    ] = None,
+    threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
     only: Annotated[str | None, typer.Option("--only", metavar="A,B", help="With 'all': only these recipes.")] = None,
     devices: Annotated[
@@ -104,14 +111,8 @@ def tune(
     *,
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or a .toml file, with a [search].")],
     trials: Annotated[int, typer.Option("--trials", "-n", min=1, help="Trials that the study has in the end.")],
-    data: Annotated[
-        list[Path] | None,
-        typer.Option("--data", metavar="DIR|CSV", help="Labelled scans; repeat for more. They are audited and split."),
-    ] = None,
-    splits: Annotated[
-        list[Path] | None,
-        typer.Option("--splits", metavar="CSV", help="Use these splits as they are, not --data; repeat for more."),
-    ] = None,
+    data: Data = None,
+    splits: Splits = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder; searches/NAME if not given.")
     ] = None,
@@ -129,16 +130,12 @@ def tune(
         Literal["median", "hyperband", "none"], typer.Option("--pruner", help="What gives up trials that fall behind.")
     ] = "median",
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the data, in each trial.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat.")
-    ] = None,
+    seed: Seed = None,
+    settings: Settings = None,
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0, help="Seconds after which no new trial starts.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads; all that this process may use if not given.")
-    ] = None,
+    threads: Threads = None,
 ) -> int:
     """Search for better values of a recipe; the best one is written out, ready to train.
 
@@ -240,9 +237,7 @@ def fewshot(
         typer.Option("--model", metavar="RUN", help="A run whose embedding is judged too, or a MAML run; repeat."),
     ] = None,
     recipe: Annotated[str, typer.Option("--recipe", help="What is meta-trained here.")] = "maml-glioma-meningioma",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat.")
-    ] = None,
+    settings: Settings = None,
     protocol: Annotated[
         list[str] | None, typer.Option("--protocol", help="Only this protocol, 'unseen-groups' for one; repeat.")
     ] = None,
