@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,8 @@ def test_workers_share_a_study_and_repeat_what_was_killed(tmp_path: Path) -> Non
         started = first.stdout.readline().split()
         first.send_signal(signal.SIGKILL)
     assert started[:2] == ["start", "0"]
+    # Fast workers would be done before the dead one's grace is over (3 s, and a second of heartbeat and of rounding).
+    time.sleep(5)
 
     workers = [worker(tmp_path / "s.db", "work") for _ in range(2)]
     outputs = [one.communicate(timeout=120)[0] for one in workers]
