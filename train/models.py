@@ -77,7 +77,7 @@ def build(recipe: Recipe) -> Network:
             f"Scans with some tumour need the label {NO_TUMOR} beside them.",
             remedy="Set data.some_tumor and augment.lesion to 0.",
         )
-    if recipe.data.outliers and recipe.architecture != "edge":
+    if recipe.data.outliers and recipe.architecture not in _WITH_OUTLIER:
         raise TrainingError(
             f"The {recipe.architecture} network has no outlier output.", remedy="Set data.outliers to 0."
         )
@@ -91,7 +91,7 @@ def parameter_counts(net: nn.Module) -> tuple[int, int]:
 
 
 def _build_lite(recipe: Recipe) -> LiteNet:
-    return LiteNet(len(recipe.data.labels), recipe.lite.dropout, recipe.lite.frozen)
+    return LiteNet(len(recipe.data.labels), recipe.lite, outlier=recipe.data.outliers > 0)
 
 
 def _build_edge(recipe: Recipe) -> EdgeNet:
@@ -121,6 +121,7 @@ BUILDERS: dict[str, Callable[[Recipe], Network]] = {
     **dict.fromkeys(PUBLISHED, build_transfer),
 }
 """Every architecture that a recipe can name."""
+_WITH_OUTLIER = ("edge", "lite0")
 
 
 def save_model(path: Path, weights: dict[str, Tensor], recipe: Recipe, facts: dict[str, Any]) -> None:

@@ -42,11 +42,16 @@ class LiteConfig(Section, frozen=True, forbid_unknown_fields=True):
     """Shape of the ``lite0`` network.
 
     Attributes:
-        pretrained: Start from the published ImageNet weights.
+        blocks: Blocks of each stage, from the first on; the published network has 1, 2, 2, 3, 3, 4 and 1. Fewer numbers
+            are fewer stages.
+        features: Channels of the last convolution, the size of the embedding; 1280 as published.
+        pretrained: Start from the published ImageNet weights, as far as the shape is the published one.
         frozen: Stages at the input, the stem included, that keep them.
         dropout: Probability of dropping a feature before the head, in training.
     """
 
+    blocks: Annotated[tuple[Count, ...], msgspec.Meta(min_length=1, max_length=7)] = (1, 2, 2, 3, 3, 4, 1)
+    features: Count = 1280
     pretrained: bool = True
     frozen: Annotated[int, msgspec.Meta(ge=0, le=8)] = 3
     dropout: Share = 0.2
