@@ -247,6 +247,9 @@ def fewshot(
     scratch: Annotated[
         bool, typer.Option("--scratch/--no-scratch", help="Meta-train the recipe's network for each protocol.")
     ] = True,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a test that was stopped; what it finished is kept.")
+    ] = False,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
 ) -> int:
     """Test learning from a few scans honestly: what was seen before, and what was not.
@@ -257,6 +260,8 @@ def fewshot(
     Some calls:
 
       edgebrain fewshot --splits splits.csv --report few/ --model runs/edge
+
+      edgebrain fewshot --splits splits.csv --report few/ --model runs/edge --resume
 
       edgebrain fewshot --splits splits.csv --report few/ --model runs/edge --no-scratch
     """
@@ -275,5 +280,6 @@ def fewshot(
             episodes=episodes,
             scratch=scratch,
             threads=threads,
+            resume=resume,
         )
     )

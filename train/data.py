@@ -149,6 +149,20 @@ def digest(samples: Sequence[Sample]) -> str:
     return sha.hexdigest()
 
 
+def check_readable(prepared: PreparedSet, labels: Sequence[str], split: str) -> None:
+    """Refuse a split in which nothing of a class is left.
+
+    Raises:
+        TrainingError: There is such a class.
+    """
+    missing = [label for i, label in enumerate(labels) if i not in prepared.targets]
+    if missing:
+        raise TrainingError(
+            f"No scan of {', '.join(missing)} in the {split} split can be read. {prepared.unreadable[0]}",
+            remedy="Run 'edgebrain audit' on the data folder.",
+        )
+
+
 class ScanDataset(Dataset[tuple[Tensor, int]]):
     """Prepared scans as tensors; with a recipe, each draw is changed at random.
 

@@ -102,8 +102,9 @@ def train_recipe(
         from .meta_fit import check_meta_folder, meta_fit
 
         check_meta_folder(folder, resume=resume)
-        return Done(meta_fit(recipe, samples, folder, resume=resume, threads=threads))
-    from .fit import fit
+        run = meta_fit(recipe, samples, folder, resume=resume, threads=threads)
+    else:
+        from .fit import fit
 
-    run = fit(recipe, samples, folder, resume=resume, threads=threads, machines=machines)
+        run = fit(recipe, samples, folder, resume=resume, threads=threads, machines=machines)
     return Done(run.metrics, run.unreadable)

@@ -12,7 +12,7 @@ from .dispatch import is_meta
 from .few_shot import PAIR, Protocol
 
 if TYPE_CHECKING:
-    from .few_shot_run import Plan
+    from .few_shot_work import Plan
     from .models import TrainedModel
 
 

@@ -30,6 +30,7 @@ class FewShotRequest:
     episodes: int = 600
     scratch: bool = True
     threads: int | None = None
+    resume: bool = False
 
 
 def run_fewshot(request: FewShotRequest) -> int:
@@ -48,9 +49,11 @@ def run_fewshot(request: FewShotRequest) -> int:
         raise UsageError("Nothing to judge.", remedy="Give --model RUN, or leave out --no-scratch.")
     shots = _shots(request.shots)
     require_training()
-    from .few_shot_run import Plan, rows_tree, run_few_shot
+    from .few_shot_run import rows_tree, run_few_shot
     from .few_shot_tables import markdown, plot, print_rows
+    from .few_shot_work import Plan, check_work, remove_work
 
+    check_work(request.report, resume=request.resume)
     samples = one_vocabulary(read_splits(request.splits))
     plan = Plan(
         recipe=recipe,
@@ -63,12 +66,13 @@ def run_fewshot(request: FewShotRequest) -> int:
         threads=request.threads,
     )
     _make(request.report)
-    rows = run_few_shot(plan, samples)
-    picture = plot(rows)  # before anything is written: what cannot be drawn leaves nothing behind
-    print_rows(rows)
-    write_whole(request.report / "fewshot.json", (json.dumps(rows_tree(plan, rows), indent=2) + "\n").encode())
-    write_whole(request.report / "fewshot.md", markdown(rows).encode())
+    found = run_few_shot(plan, samples, request.report, resume=request.resume)
+    picture = plot(found.rows)  # before anything is written: what cannot be drawn leaves no half of a report
+    print_rows(found.rows)
+    write_whole(request.report / "fewshot.json", (json.dumps(rows_tree(plan, found), indent=2) + "\n").encode())
+    write_whole(request.report / "fewshot.md", markdown(found.rows).encode())
     write_whole(request.report / "fewshot.png", picture)
+    remove_work(request.report)
     return EXIT_OK
 
 

@@ -13,7 +13,7 @@ from edgebrain.intervals import Estimate
 from edgebrain.report.canvas import BLUE, GREY, INK, VERMILLION, blank, png, style
 
 if TYPE_CHECKING:
-    from .few_shot_run import Row
+    from .few_shot_work import Row
 
 COLORS = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#56b4e9", VERMILLION, INK)
 

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 
 import edgebrain
 from edgebrain.cpus import usable_cpus
-from edgebrain.errors import TrainingError, UsageError
+from edgebrain.errors import UsageError
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.outputs import write_whole
 
@@ -26,7 +26,7 @@ from . import checkpoint
 from .board import Board
 from .config import SPLITS_FILE, Recipe, parse_recipe, recipe_tree
 from .curves import draw_curves
-from .data import PreparedSet, digest, prepare_samples, select
+from .data import PreparedSet, check_readable, digest, prepare_samples, select
 from .learner import BEST, LAST, FitModule, Keeper, kept_weights
 from .loading import Place, training_loader, validation_loader
 from .models import build, save_model
@@ -212,12 +212,7 @@ def check_folder(folder: Path, recipe: Recipe, samples: Sequence[Sample] | None 
 def _prepared(recipe: Recipe, samples: Sequence[Sample], split: str) -> PreparedSet:
     side = canvas_side(recipe) if split == "train" else None
     prepared = prepare_samples(select(samples, split, recipe.data), recipe.data.labels, recipe.input, side)
-    missing = [label for i, label in enumerate(recipe.data.labels) if i not in prepared.targets]
-    if missing:
-        raise TrainingError(
-            f"No scan of {', '.join(missing)} in the {split} split can be read. {prepared.unreadable[0]}",
-            remedy="Run 'edgebrain audit' on the data folder.",
-        )
+    check_readable(prepared, recipe.data.labels, split)
     return prepared
 
 

@@ -18,6 +18,7 @@ from edgebrain.heads import Head
 from edgebrain.inner import Start
 from edgebrain.types import Float32, Float64
 
+from .accelerator import find_device
 from .episodes import Episode, EpisodeSampler
 
 
@@ -87,7 +88,7 @@ def batched_inner_loop(
 def meta_learn(
     features: Float64, train: EpisodeSampler, val: EpisodeSampler, config: HeadConfig, *, seed: int
 ) -> Start:
-    """Learn where the inner loop should start, and how large its steps should be.
+    """Learn where the inner loop should start, and how large its steps should be; on a GPU if there is one.
 
     Args:
         features: float64 [N, D], as :meth:`edgebrain.heads.Head.features` makes them; rows as in the samplers.
@@ -101,10 +102,11 @@ def meta_learn(
     """
     generator = torch.Generator().manual_seed(seed)
     ways = len(train.tasks[0])
-    rows = torch.from_numpy(features)
-    weight = (0.01 * torch.randn(ways, features.shape[1], generator=generator, dtype=torch.float64)).requires_grad_()
-    bias = torch.zeros(ways, dtype=torch.float64, requires_grad=True)
-    log_lr = torch.tensor(float(np.log(config.lr)), dtype=torch.float64, requires_grad=True)
+    rows = torch.from_numpy(features).to(find_device())
+    first = 0.01 * torch.randn(ways, features.shape[1], generator=generator, dtype=torch.float64)  # alike everywhere
+    weight = first.to(rows.device).requires_grad_()
+    bias = rows.new_zeros(ways).requires_grad_()
+    log_lr = rows.new_tensor(float(np.log(config.lr))).requires_grad_()
     optimizer = torch.optim.Adam([weight, bias, log_lr], lr=config.meta_lr, weight_decay=config.weight_decay)
     watched = [val.episode(i) for i in range(config.check_tasks)]
     best, stale, start = float("inf"), 0, Start(ways, config.lr, config.steps)
@@ -114,7 +116,7 @@ def meta_learn(
                 loss = float(_query_loss(rows, watched, weight, bias, log_lr.exp(), steps=config.steps))
             stale += 1
             if loss < best:
-                numbers = weight.detach().numpy().copy(), bias.detach().numpy().copy()
+                numbers = weight.detach().cpu().numpy().copy(), bias.detach().cpu().numpy().copy()
                 best, stale, start = loss, 0, Start(ways, float(log_lr.detach().exp()), config.steps, *numbers)
             if stale >= config.stop_after:
                 break
@@ -128,10 +130,10 @@ def meta_learn(
 def _query_loss(
     rows: Tensor, episodes: list[Episode], weight: Tensor, bias: Tensor, lr: Tensor, *, steps: int
 ) -> Tensor:
-    support = torch.from_numpy(np.stack([e.support for e in episodes]))
-    query = torch.from_numpy(np.stack([e.query for e in episodes]))
+    support = torch.from_numpy(np.stack([e.support for e in episodes])).to(rows.device)
+    query = torch.from_numpy(np.stack([e.query for e in episodes])).to(rows.device)
     tasks, ways, shots = support.shape
-    labels = torch.arange(ways)
+    labels = torch.arange(ways, device=rows.device)
     weights, biases = batched_inner_loop(
         rows[support].flatten(1, 2), labels.repeat_interleave(shots).expand(tasks, -1), weight, bias, lr, steps=steps
     )

@@ -26,7 +26,8 @@ class MetaConfig(Section, frozen=True, forbid_unknown_fields=True):
         check_tasks: Number of validation tasks.
         factor: What the learning rate is multiplied with when the validation loss stays.
         patience: Checks without a lower validation loss that this takes.
-        stop_after: Checks without a lower validation loss after which training stops; 0 never stops early.
+        min_gain: Share by which the validation loss must get lower than the loss that last did, to count for the next.
+        stop_after: Checks without that after which training stops; 0 never stops early. The best weights are kept.
     """
 
     order: Literal["none", "second", "first", "anil"] = "none"
@@ -43,4 +44,5 @@ class MetaConfig(Section, frozen=True, forbid_unknown_fields=True):
     check_tasks: Count = 20
     factor: Share = 0.5
     patience: Natural = 5
-    stop_after: Natural = 15
+    min_gain: Share = 0.01
+    stop_after: Natural = 10

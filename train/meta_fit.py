@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import edgebrain
 from edgebrain.cpus import usable_cpus
@@ -20,15 +18,19 @@ from edgebrain.errors import UsageError
 from edgebrain.intervals import group_index
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.outputs import write_whole
+from edgebrain.types import Float64
 
 from . import checkpoint
-from .config import SPLITS_FILE, MetaConfig, Recipe, recipe_tree
+from .accelerator import find_device
+from .config import SPLITS_FILE, MetaConfig, Recipe, parse_recipe, recipe_tree
 from .curves import draw_curves
-from .data import PreparedSet, digest, prepare_samples, select
-from .episodes import EpisodeSampler, Indices, pool_of
+from .data import PreparedSet, check_readable, digest, prepare_samples, select
+from .episodes import Episode, EpisodeSampler, Indices, pool_of
+from .fit import METRICS, MODEL, Run
 from .judging import Solver, accuracy_of, judge
 from .maml import Maml, Method, check_network, head_names
-from .meta_loop import State, Tasks, as_task, meta_train
+from .meta_log import MetaLog
+from .meta_loop import State, Tasks, as_images, as_task, meta_train
 from .meta_progress import Watch
 from .models import fresh, save_model
 
@@ -41,11 +43,12 @@ QUERIES = 15
 
 def meta_fit(
     recipe: Recipe, samples: Sequence[Sample], folder: Path, *, resume: bool = False, threads: int | None = None
-) -> dict[str, Any]:
+) -> Run:
     """Meta-train a recipe.
 
-    The folder receives ``model.safetensors`` (the weights of the check with the lowest validation loss),
-    ``metrics.json``, ``curves.png``, ``log/metrics.csv``, ``splits.csv`` and ``checkpoints/meta.safetensors``.
+    The folder receives what ordinary training leaves: ``model.safetensors`` (the weights of the check with the lowest
+    validation loss), ``metrics.json``, ``curves.png``, ``log/`` (``metrics.csv`` and TensorBoard's file, a row a
+    check), ``splits.csv`` and ``checkpoints/meta.safetensors``. A GPU is used if there is one.
 
     Args:
         recipe: Every number of the training.
@@ -55,7 +58,7 @@ def meta_fit(
         threads: Threads of the tensor library; the CPUs that this process may use if None.
 
     Returns:
-        The figures, as in ``metrics.json``.
+        The run, with the figures that are in ``metrics.json``.
 
     Raises:
         TrainingError: The data or the network cannot be meta-trained.
@@ -65,21 +68,24 @@ def meta_fit(
     torch.manual_seed(recipe.seed)
     net = fresh(recipe)
     check_network(net)
+    net.to(find_device())
     splits = ("train", "val", *(["test"] if any(s.split == "test" for s in samples) else []))
     data = {s: prepare_samples(select(samples, s, recipe.data), recipe.data.labels, recipe.input, None) for s in splits}
+    for split, prepared in data.items():
+        check_readable(prepared, recipe.data.labels, split)
     folder.mkdir(parents=True, exist_ok=True)
     state = _earlier(recipe, samples, folder) if resume else State()
     write_samples(folder / SPLITS_FILE, samples)
     method = method_of(recipe.meta, net)
-
     tasks = episodes_of(data["train"], recipe, shots=recipe.meta.support, queries=recipe.meta.query, seed=recipe.seed)
     watched = episodes_of(data["val"], recipe, shots=recipe.meta.support, queries=recipe.meta.query, seed=recipe.seed)
     validation = [watched.task(i) for i in range(recipe.meta.check_tasks)]
-    with Watch(recipe.meta.iterations) as watch:
+    with Watch(recipe.meta.iterations, before=state.iteration) as watch, MetaLog(folder / "log", state.rows) as log:
 
         def keep(now: State) -> None:
             tree = {"state": asdict(now), "recipe": recipe_tree(recipe), "data": digest(samples)}
             checkpoint.save(folder / checkpoint_name(), tree)
+            log.show(now.rows)
             watch.show(now)
 
         state = meta_train(
@@ -92,7 +98,9 @@ def meta_fit(
             state=state,
             follow=keep,
         )
-    return _finish(recipe, _Run(samples, data, folder), net, state)
+    figures = _finish(recipe, _Made(samples, data, folder), net, state)
+    unreadable = tuple(reason for prepared in data.values() for reason in prepared.unreadable)
+    return Run(folder, folder / MODEL, figures, unreadable)
 
 
 def check_meta_folder(folder: Path, *, resume: bool) -> None:
@@ -139,21 +147,26 @@ def episodes_of(
         seed=seed,
         disjoint=disjoint,
     )
-    return Tasks(prepared.images, sampler)
+    return Tasks(as_images(prepared.images), sampler)
 
 
-def solver(net: nn.Module, method: Method, prepared: PreparedSet) -> Solver:
-    """A method with a network, as something that solves episodes of prepared scans."""
+def solver(net: nn.Module, method: Method, images: Tensor) -> Solver:
+    """A method with a network, as something that solves episodes of scans that lie where the network does."""
     net.eval()
     weights = dict(net.named_parameters())
-    return lambda episode: (
-        method.scores(net, weights, as_task(prepared.images, episode)).detach().numpy().astype(np.float64)
-    )
+
+    def solve(episode: Episode) -> Float64:
+        return method.scores(net, weights, as_task(images, episode)).detach().cpu().numpy().astype(np.float64)
+
+    return solve
 
 
 def _earlier(recipe: Recipe, samples: Sequence[Sample], folder: Path) -> State:
     tree = checkpoint.load(folder / checkpoint_name())
-    if tree.get("recipe") != recipe_tree(recipe):
+    earlier = tree.get("recipe") if isinstance(tree, dict) else None
+    if not isinstance(earlier, dict) or "state" not in tree:
+        raise UsageError(f"{folder / checkpoint_name()} is no checkpoint of a meta-training.")
+    if parse_recipe(earlier, str(folder / checkpoint_name())) != recipe:
         raise UsageError(
             f"The run in {folder} was started with another recipe.", remedy="Use the same recipe and --set options."
         )
@@ -165,13 +178,13 @@ def _earlier(recipe: Recipe, samples: Sequence[Sample], folder: Path) -> State:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Made:
     samples: Sequence[Sample]
     data: dict[str, PreparedSet]
     folder: Path
 
 
-def _finish(recipe: Recipe, run: _Run, net: nn.Module, state: State) -> dict[str, Any]:
+def _finish(recipe: Recipe, run: _Made, net: nn.Module, state: State) -> dict[str, Any]:
     data, folder = run.data, run.folder
     figures: dict[str, Any] = {
         "schema": 1,
@@ -184,30 +197,19 @@ def _finish(recipe: Recipe, run: _Run, net: nn.Module, state: State) -> dict[str
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
         "splits": {s: _figures(net, recipe, prepared) for s, prepared in data.items() if s != "train"},
     }
-    save_model(folder / "model.safetensors", state.weights, recipe, figures)
+    save_model(folder / MODEL, state.weights, recipe, figures)
     figures["recipe"] = recipe_tree(recipe)
-    write_whole(folder / "metrics.json", (json.dumps(figures, indent=2) + "\n").encode())
-    log = folder / "log" / "metrics.csv"
-    log.parent.mkdir(exist_ok=True)
-    write_whole(log, _csv(state).encode())
-    draw_curves(log, folder / "curves.png", unit="iteration")
+    write_whole(folder / METRICS, (json.dumps(figures, indent=2) + "\n").encode())
+    draw_curves(folder / "log" / "metrics.csv", folder / "curves.png", unit="iteration")
     return figures
 
 
 def _figures(net: nn.Module, recipe: Recipe, prepared: PreparedSet) -> dict[str, Any]:
     test = episodes_of(prepared, recipe, shots=recipe.meta.support, queries=QUERIES, seed=recipe.seed)
-    outcome = judge(solver(net, method_of(recipe.meta, net), prepared), test.sampler, TEST_EPISODES)
+    outcome = judge(solver(net, method_of(recipe.meta, net), test.images), test.sampler, TEST_EPISODES)
     return {
         "scans": len(prepared.targets),
         "episodes": TEST_EPISODES,
         "shots": recipe.meta.support,
         "accuracy": asdict(accuracy_of(outcome)),
     }
-
-
-def _csv(state: State) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(state.rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(state.rows)
-    return text.getvalue()

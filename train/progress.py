@@ -8,7 +8,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,11 +68,21 @@ class History(Callback):
         self.rows.append({"epoch": str(trainer.current_epoch), "seconds": seconds, **figures})
         if not trainer.is_global_zero:
             return
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, ("epoch", "seconds", *FIGURES, RATE), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_whole(self.path, text.getvalue().encode())
+        write_rows(self.path, self.rows)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write rows of figures as CSV, replacing what was there; what a row lacks stays empty.
+
+    Args:
+        path: The file.
+        rows: Columns epoch, seconds, FIGURES and RATE, or some of them.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ("epoch", "seconds", *FIGURES, RATE), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode())
 
 
 class EpochLines(Callback):

@@ -16,7 +16,8 @@ from edgebrain.intervals import Estimate
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.train.config import load_recipe
 from edgebrain.train.few_shot import Protocol, groups_of, protocols
-from edgebrain.train.few_shot_run import Plan, run_few_shot
+from edgebrain.train.few_shot_run import run_few_shot
+from edgebrain.train.few_shot_work import Plan
 from edgebrain.train.judging import Outcome, accuracy_of, recall_of
 from edgebrain.train.models import build, save_model
 
@@ -150,4 +151,7 @@ def test_what_cannot_be_judged_is_refused_before_any_work(
 ) -> None:
     models = tuple(saved(tmp_path / str(i), *change) for i, change in enumerate(changes))
     with pytest.raises(UsageError, match=message):
-        run_few_shot(Plan(load_recipe("maml-glioma-meningioma"), models=models, threads=1, **options), scans())
+        run_few_shot(
+            Plan(load_recipe("maml-glioma-meningioma"), models=models, threads=1, **options), scans(), tmp_path / "few"
+        )
+    assert not (tmp_path / "few").exists()

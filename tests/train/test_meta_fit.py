@@ -50,7 +50,7 @@ def test_the_recipe_has_the_numbers_of_system_a() -> None:
 
 
 def test_a_run_leaves_a_model_figures_and_curves(phantoms: tuple[Sample, ...], tmp_path: Path) -> None:
-    figures = meta_fit(recipe(), phantoms, tmp_path / "run", threads=1)
+    figures = meta_fit(recipe(), phantoms, tmp_path / "run", threads=1).metrics
     written = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert written["splits"]["test"]["accuracy"] == figures["splits"]["test"]["accuracy"]
     assert 0 <= figures["splits"]["test"]["accuracy"]["value"] <= 1
@@ -83,7 +83,7 @@ def test_a_stopped_run_ends_where_a_whole_one_does(phantoms: tuple[Sample, ...],
 def test_early_stopping_ends_a_run_that_stays(phantoms: tuple[Sample, ...], tmp_path: Path) -> None:
     # A rate at which nothing moves: no check after the first is better.
     still = recipe("meta.iterations=40", "meta.stop_after=3", "meta.lr=1e-30", "meta.weight_decay=0")
-    assert meta_fit(still, phantoms, tmp_path / "run", threads=1)["iterations"] == 8
+    assert meta_fit(still, phantoms, tmp_path / "run", threads=1).metrics["iterations"] == 8
 
 
 def test_a_validation_loss_that_is_no_number_ends_the_run(
