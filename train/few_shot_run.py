@@ -16,7 +16,7 @@ from edgebrain.labelled import NOT_BRAIN_MRI, Sample
 
 from .data import digest, prepare_samples
 from .dispatch import is_meta
-from .few_shot import PUBLISHED, Protocol, groups_of, protocols
+from .few_shot import PUBLISHED, Protocol, protocols
 from .few_shot_checks import chosen_protocols, given_run
 from .few_shot_embedded import HEADS, LABELS, Embedded, name_of
 from .few_shot_networks import FINE_TUNING_RATES, FINE_TUNING_STEPS, METHODS, Networks
@@ -89,10 +89,9 @@ def run_few_shot(plan: Plan, samples: Sequence[Sample], report: Path, *, resume:
         name, labels = name_of(path, one), one.recipe.data.labels
         missing = set(_keys(plan, chosen, name, HEADS)) - set(work.rows)
         if missing and not is_meta(one.recipe):
-            entries.append(
-                _Entry(name, HEADS, Embedded(one, small.samples, groups_of(small.samples), plan).solver, labels)
-            )
-    jobs = list(_jobs(plan, chosen, entries, networks, work))
+            seen = Embedded(one, small.samples, networks.groups, plan)
+            entries.append(_Entry(name, HEADS, seen.solver, labels))
+    jobs = list(_jobs(plan, chosen, entries, networks))
     with Course([job.stage for job in jobs]) as course:
         for job in jobs:
             job.run(course)
@@ -107,21 +106,23 @@ def _keys(plan: Plan, chosen: Sequence[Protocol], model: str, methods: Sequence[
     return [(p.name, model, method, shots) for p in chosen for method in methods for shots in plan.shots]
 
 
-def _jobs(
-    plan: Plan, chosen: Sequence[Protocol], entries: Sequence[_Entry], networks: Networks, work: Work
-) -> Iterator[_Job]:
+def _jobs(plan: Plan, chosen: Sequence[Protocol], entries: Sequence[_Entry], networks: Networks) -> Iterator[_Job]:
     """All that is still to be done, in order: a training right before what is judged with it first."""
     trained: set[tuple[str, str]] = set()
     for protocol in chosen:
         for entry in entries:
             for method in entry.methods:
-                todo = [shots for shots in plan.shots if (protocol.name, entry.name, method, shots) not in work.rows]
+                todo = [
+                    shots
+                    for shots in plan.shots
+                    if (protocol.name, entry.name, method, shots) not in networks.work.rows
+                ]
                 place = (protocol.training, method)
                 if todo and method in METHODS and not networks.is_given(protocol, method) and place not in trained:
                     trained.add(place)
                     yield _training(plan, protocol, method, networks)
                 for shots in todo:
-                    yield _judging(plan, protocol, entry, (method, shots), networks, work)
+                    yield _judging(networks, protocol, entry, method, shots)
 
 
 def _training(plan: Plan, protocol: Protocol, method: str, networks: Networks) -> _Job:
@@ -129,10 +130,8 @@ def _training(plan: Plan, protocol: Protocol, method: str, networks: Networks) -
     return _Job(stage, lambda course: networks.train(protocol, method, course))
 
 
-def _judging(
-    plan: Plan, protocol: Protocol, entry: _Entry, what: tuple[str, int], networks: Networks, work: Work
-) -> _Job:
-    method, shots = what
+def _judging(networks: Networks, protocol: Protocol, entry: _Entry, method: str, shots: int) -> _Job:
+    plan, work = networks.plan, networks.work
     stage = Stage(f"{protocol.name}, {entry.name}, {method}, {shots}-shot", f"judge {method} {shots}", plan.episodes)
 
     def run(course: Course) -> None:

@@ -167,6 +167,4 @@ def _read(path: Path, kind: Any) -> Any:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError) as error:
-        raise TrainingError(
-            f"{path} is damaged: {error}.", remedy="Start again without --resume, elsewhere."
-        ) from error
+        raise TrainingError(f"{path} is damaged: {error}.", remedy="Start again, with another --report.") from error

@@ -121,6 +121,41 @@ def test_first_order_gradient_is_the_one_at_the_adapted_weights(net: Net, task: 
     assert same(meta_gradient(net, maml(net, "first"), task), there)
 
 
+def test_without_a_step_size_the_orders_agree(net: Net, task: Task) -> None:
+    first, second, anil = (meta_gradient(net, maml(net, order, lr=0.0), task) for order in ("first", "second", "anil"))
+    assert same(first, second, 0.0)
+    assert same(anil, second, 0.0)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_orders_follow_the_closed_form_of_a_linear_model_with_a_squared_loss(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Support loss |A w - a|^2 / 2: a step is w <- w - lr (H w - A'a), H = A'A. At the adapted weights v the gradient
+    # is g = B'(B v - b). First order is g (Finn et al. 2017, section 5.2; Nichol et al. 2018, section 5), second order
+    # (1 - lr H)^steps g.
+    torch.manual_seed(5)
+    linear = nn.Linear(3, 1, bias=False).double()
+    support, query, targets = torch.randn(5, 3).double(), torch.randn(4, 3).double(), torch.randn(9).double()
+    line = Task(support, targets[:5], query, targets[5:], targets[5:], 1)
+    module = nn.Module()
+    module.add_module("head", linear)
+    module.forward = lambda images: Output(linear(images), images)  # type: ignore[method-assign]
+    monkeypatch.setattr(
+        "edgebrain.train.maml.F.cross_entropy", lambda logits, truth: (logits[:, 0] - truth).square().sum() / 2
+    )
+    lr, hessian = 0.05, support.T @ support
+    adapted = linear.weight.detach()[0]
+    for _ in range(steps):
+        adapted = adapted - lr * (hessian @ adapted - support.T @ targets[:5])
+    there = query.T @ (query @ adapted - targets[5:])
+    through = torch.linalg.matrix_power(torch.eye(3).double() - lr * hessian, steps) @ there
+    for order, wanted in (("first", there), ("second", through)):
+        method = Maml(order, lr, steps, steps, frozenset())
+        (found,) = torch.autograd.grad(method.loss(module, weights_of(module), line), [linear.weight])
+        assert torch.allclose(found[0], wanted, rtol=0, atol=1e-12)
+
+
 def test_first_and_second_order_differ_by_the_hessian_alone(net: Net, task: Task) -> None:
     def gap(lr: float) -> float:
         first, second = (meta_gradient(net, maml(net, o, 1, lr), task) for o in ("first", "second"))

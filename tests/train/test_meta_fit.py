@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import Sample
 from edgebrain.train import checkpoint
 from edgebrain.train import meta_fit as module
+from edgebrain.train import meta_loop as loop
 from edgebrain.train.config import Recipe, load_recipe
 from edgebrain.train.maml import Maml
 from edgebrain.train.meta_fit import check_meta_folder, meta_fit
 from edgebrain.train.models import load_model
+from edgebrain.train.progress import FIGURES, RATE
 
 TINY = (
     "input.width=16",
@@ -56,7 +60,23 @@ def test_a_run_leaves_a_model_figures_and_curves(phantoms: tuple[Sample, ...], t
     assert 0 <= figures["splits"]["test"]["accuracy"]["value"] <= 1
     assert figures["iterations"] == 4
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "run" / "log" / "metrics.csv").read_text().count("\n") == 3
+    interval = written["splits"]["test"]["accuracy"]
+    assert interval["low"] <= interval["value"] <= interval["high"]
+    found = {str(p.relative_to(tmp_path / "run")) for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    log = {name for name in found if name.startswith("log")}
+    alike = {"model.safetensors", "metrics.json", "curves.png", "splits.csv", "checkpoints/meta.safetensors"}
+    assert found - log == alike
+    events = log - {"log/metrics.csv"}
+    assert [Path(name).name.startswith("events.out.tfevents") for name in events] == [True]
+    with (tmp_path / "run" / "log" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["epoch", "seconds", *FIGURES, RATE]
+    assert [row["epoch"] for row in rows] == ["1", "3"]
+    assert {row[RATE] for row in rows} == {"0.002"}
+    # The board shows what the table holds.
+    board = EventAccumulator(str(tmp_path / "run" / "log")).Reload()
+    shown = [(event.step, event.value) for event in board.Scalars("val/loss")]
+    assert shown == [(int(row["epoch"]), pytest.approx(float(row["val/loss"]))) for row in rows]
     model = load_model(tmp_path / "run" / "model.safetensors")
     assert model.recipe.meta.order == "second"
     assert model.net(torch.zeros(1, 1, 16, 16, dtype=torch.uint8)).logits.shape == (1, 2)
@@ -76,6 +96,9 @@ def test_a_stopped_run_ends_where_a_whole_one_does(phantoms: tuple[Sample, ...],
         with pytest.raises(Stop):
             meta_fit(whole, phantoms, stopped, threads=1)
     meta_fit(whole, phantoms, stopped, resume=True, threads=1)
+    logs = [(folder / "log" / "metrics.csv").read_text() for folder in (tmp_path / "whole", stopped)]
+    without_seconds = [[line.split(",")[:1] + line.split(",")[2:] for line in log.splitlines()] for log in logs]
+    assert without_seconds[0] == without_seconds[1]
     ends = [load_model(folder / "model.safetensors").net.state_dict() for folder in (tmp_path / "whole", stopped)]
     assert all(torch.equal(ends[0][k], ends[1][k]) for k in ends[0])
 
@@ -84,6 +107,16 @@ def test_early_stopping_ends_a_run_that_stays(phantoms: tuple[Sample, ...], tmp_
     # A rate at which nothing moves: no check after the first is better.
     still = recipe("meta.iterations=40", "meta.stop_after=3", "meta.lr=1e-30", "meta.weight_decay=0")
     assert meta_fit(still, phantoms, tmp_path / "run", threads=1).metrics["iterations"] == 8
+
+
+def test_a_gain_that_is_too_small_does_not_count_but_its_weights_do(
+    phantoms: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([1.0, 0.999, 0.5, 0.499, 0.498, 0.497])
+    monkeypatch.setattr(loop, "_check", lambda *_: {"val/loss": next(losses), "val/accuracy": 0.5})
+    slow = recipe("meta.iterations=40", "meta.check_every=1", "meta.stop_after=3", "meta.min_gain=0.01")
+    figures = meta_fit(slow, phantoms, tmp_path / "run", threads=1).metrics
+    assert (figures["iterations"], figures["best_iteration"]) == (6, 6)
 
 
 def test_a_validation_loss_that_is_no_number_ends_the_run(

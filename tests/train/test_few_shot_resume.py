@@ -1,0 +1,108 @@
+"""A test of hours that is killed: what it had finished is not done again, and the figures are the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgebrain.errors import TrainingError, UsageError
+from edgebrain.labelled import Sample
+from edgebrain.train import few_shot_networks, few_shot_run
+from edgebrain.train.config import load_recipe
+from edgebrain.train.few_shot_work import Plan, check_work, remove_work
+
+TINY = (
+    *("input.width=16", "input.height=16", "cnn.filters=[4,4,4]", "cnn.dense=[8]", "meta.order=first"),
+    *("meta.iterations=4", "meta.check_every=2", "meta.check_tasks=2", "meta.support=1", "meta.query=1"),
+    *("meta.inner_steps=1", "meta.test_steps=1"),
+)
+PLAN = Plan(
+    load_recipe("maml-glioma-meningioma", list(TINY)),
+    shots=(1,),
+    queries=1,
+    episodes=3,
+    only=("unseen-groups",),
+    threads=1,
+)
+
+
+class Killed(Exception):
+    pass
+
+
+def counted(patch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Where each meta-training began and ended."""
+    seen: list[tuple[int, int]] = []
+    train = few_shot_networks.meta_train
+
+    def tell(*arguments: Any, **options: Any) -> Any:
+        began = options["state"].iteration if options["state"] is not None else 0
+        state = train(*arguments, **options)
+        seen.append((began, state.iteration))
+        return state
+
+    patch.setattr(few_shot_networks, "meta_train", tell)
+    return seen
+
+
+def stop_at(patch: pytest.MonkeyPatch, check: int) -> None:
+    """Stop after a number of checks, once their checkpoints are written."""
+    keep, done = few_shot_run.Work.keep, iter(range(1, 100))
+
+    def stopping(*arguments: Any) -> None:
+        keep(*arguments)
+        if next(done) == check:
+            raise Killed
+
+    patch.setattr(few_shot_run.Work, "keep", stopping)
+
+
+def test_a_killed_test_goes_on_where_it_was(
+    phantoms: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        everything = counted(patch)
+        whole = few_shot_run.run_few_shot(PLAN, phantoms, tmp_path / "whole")
+    assert everything == [(0, 4)] * 3
+    assert [(one["method"], one["iterations"]) for one in whole.trainings] == [
+        ("maml", 4),
+        ("prototypical", 4),
+        ("fine-tuning", 4),
+    ]
+    said = capsys.readouterr().err
+    assert "[1/6] training maml for unseen-groups: iteration 2/4" in said
+    assert " left\n" in said
+    assert "maml, 1-shot: " in said
+
+    report = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)  # one training is finished and judged, the next one is half done
+        with pytest.raises(Killed):
+            few_shot_run.run_few_shot(PLAN, phantoms, report)
+    with pytest.raises(UsageError, match="was stopped"):
+        check_work(report, resume=False)
+    with monkeypatch.context() as patch:
+        again = counted(patch)
+        found = few_shot_run.run_few_shot(PLAN, phantoms, report, resume=True)
+    assert again == [(2, 4), (0, 4)]
+    assert found.rows == whole.rows
+    remove_work(report)
+    check_work(report, resume=False)
+
+
+def test_another_test_does_not_go_on(
+    phantoms: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="no unfinished test"):
+        few_shot_run.run_few_shot(PLAN, phantoms, tmp_path, resume=True)
+    stop_at(monkeypatch, 1)
+    with pytest.raises(Killed):
+        few_shot_run.run_few_shot(PLAN, phantoms, tmp_path)
+    changed = Plan(PLAN.recipe, shots=(2,), queries=1, episodes=4, only=PLAN.only, threads=1)
+    with pytest.raises(UsageError, match="other shots and episodes"):
+        few_shot_run.run_few_shot(changed, phantoms, tmp_path, resume=True)
+    (tmp_path / "work" / "rows.json").write_text("[{")
+    with pytest.raises(TrainingError, match=r"rows\.json is damaged"):
+        few_shot_run.run_few_shot(PLAN, phantoms, tmp_path, resume=True)
