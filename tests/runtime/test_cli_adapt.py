@@ -214,7 +214,7 @@ def test_a_step_without_a_size_is_refused(few: Path, model: Path, tmp_path: Path
     assert run(["adapt", str(few), "-o", str(tmp_path / "m"), "--model", str(model), f"--lr={lr}"]) == EXIT_USAGE
 
 
-@pytest.mark.parametrize("lr", ["1e39", "1e300", "1.7e308"])
+@pytest.mark.parametrize("lr", ["1e5", "1e30", "1e39", "1e300", "1.7e308"])
 @pytest.mark.filterwarnings("error")
 def test_steps_that_do_not_converge_are_refused(
     few: Path, model: Path, tmp_path: Path, lr: str, capsys: pytest.CaptureFixture[str]

@@ -33,6 +33,11 @@ def test_a_gpu_is_taken_when_there_is_one(monkeypatch: pytest.MonkeyPatch) -> No
         assert find_device() == torch.device(wanted)
 
 
+def built(device: torch.device) -> torch.nn.Module:
+    with device:
+        return build(RECIPE)
+
+
 def tasks(device: torch.device) -> Tasks:
     images = np.random.default_rng(0).integers(0, 255, (16, 16, 16), np.uint8)
     sampler = EpisodeSampler(pool_of(TARGETS), np.arange(16), [(0, 1)], shots=2, queries=2, seed=0)
@@ -54,7 +59,7 @@ def elsewhere() -> Iterator[torch.device]:
 
 @pytest.mark.parametrize("name", ["second", "first", "anil", "prototypical", "fine-tuning"])
 def test_every_method_learns_and_answers_where_the_scans_are(elsewhere: torch.device, name: str) -> None:
-    net = build(RECIPE).to(elsewhere)
+    net = built(elsewhere)
     task = tasks(elsewhere).task(0)
     assert {value.device for value in task if isinstance(value, torch.Tensor)} == {elsewhere}
     method, weights = methods(net)[name], dict(net.named_parameters())
@@ -69,7 +74,7 @@ def test_every_method_learns_and_answers_where_the_scans_are(elsewhere: torch.de
 
 def test_what_lies_elsewhere_is_noticed(elsewhere: torch.device) -> None:
     # The check of the check: a task on the CPU does not pass with a network elsewhere.
-    net = build(RECIPE).to(elsewhere)
+    net = built(elsewhere)
     with pytest.raises(RuntimeError, match="device"):
         Prototypical().loss(net, dict(net.named_parameters()), tasks(torch.device("cpu")).task(0))
 
@@ -92,7 +97,7 @@ def test_a_state_goes_on_elsewhere() -> None:
 
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         there = torch.device("meta")
-        moved = build(RECIPE).to(there)
+        moved = built(there)
         moved.load_state_dict({k: mode.from_tensor(v) for k, v in state.current.items()})
         optimizer = torch.optim.Adam(moved.parameters())
         optimizer.load_state_dict(_faked(kept, mode))
