@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 SHARPNESS = 10.0
 """Factor on prototypes where they make the start: features have length one, and so have differences of about that."""
-HOTTEST = 1e3
-"""A temperature that no head needs whose steps had a sensible size: logits are some tens then."""
+_HOTTEST = 1e3
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ def careful_temperature(logits: Float64, targets: Indices, groups: Indices) -> f
     low = high = fit_temperature(logits, targets)
     if confidence(low) <= most:
         return low
-    while confidence(high) > most and high < HOTTEST:
+    while confidence(high) > most and high < _HOTTEST:
         high *= 2
     for _ in range(60):  # halves the bracket beyond float64
         middle = (low + high) / 2

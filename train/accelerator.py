@@ -8,6 +8,8 @@ go on elsewhere.
 
 from __future__ import annotations
 
+import sys
+
 import torch
 
 
@@ -19,3 +21,10 @@ def device_for(gpus: int) -> torch.device:
 def find_device() -> torch.device:
     """The device to compute on here; the variable ``CUDA_VISIBLE_DEVICES`` chooses a GPU, and none when it is empty."""
     return device_for(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+
+
+def say_device() -> None:
+    """Say on stderr what is computed on: a GPU that is not used would go unnoticed for hours."""
+    device = find_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU; torch finds no GPU"
+    sys.stderr.write(f"computing on {name}\n")

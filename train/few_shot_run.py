@@ -14,6 +14,7 @@ import torch
 from edgebrain.cpus import usable_cpus
 from edgebrain.labelled import NOT_BRAIN_MRI, Sample
 
+from .accelerator import say_device
 from .data import digest, prepare_samples
 from .dispatch import is_meta
 from .few_shot import PUBLISHED, Protocol, protocols
@@ -83,6 +84,7 @@ def run_few_shot(plan: Plan, samples: Sequence[Sample], report: Path, *, resume:
     small = prepare_samples(wanted, LABELS, plan.recipe.input, None)
     chosen = chosen_protocols(protocols(small.samples), plan.only)
     _warn_of_other_data(plan.models, models, digest(samples))
+    say_device()
     networks = Networks(plan, small, given, work)
     entries = [_Entry(plan.recipe.name, METHODS, networks.solver, ())] if plan.scratch else []
     for path, one in zip(plan.models, models, strict=True):

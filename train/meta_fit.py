@@ -21,7 +21,7 @@ from edgebrain.outputs import write_whole
 from edgebrain.types import Float64
 
 from . import checkpoint
-from .accelerator import find_device
+from .accelerator import find_device, say_device
 from .config import SPLITS_FILE, MetaConfig, Recipe, parse_recipe, recipe_tree
 from .curves import draw_curves
 from .data import PreparedSet, check_readable, digest, prepare_samples, select
@@ -68,6 +68,7 @@ def meta_fit(
     torch.manual_seed(recipe.seed)
     net = fresh(recipe)
     check_network(net)
+    say_device()
     net.to(find_device())
     splits = ("train", "val", *(["test"] if any(s.split == "test" for s in samples) else []))
     data = {s: prepare_samples(select(samples, s, recipe.data), recipe.data.labels, recipe.input, None) for s in splits}

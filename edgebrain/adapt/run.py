@@ -12,7 +12,7 @@ from edgebrain.adapt.support import Support, contradictions, warnings_of
 from edgebrain.engines.headed import read_head
 from edgebrain.errors import UsageError
 from edgebrain.heads import Head
-from edgebrain.inner import HOTTEST, Start, careful_temperature, inner_loop, leave_one_out
+from edgebrain.inner import Start, careful_temperature, inner_loop, leave_one_out
 from edgebrain.intervals import Estimate, group_index, resampling_weights
 from edgebrain.intervals import proportion as proportion_of
 from edgebrain.labelled import NO_TUMOR
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from edgebrain.types import Float32, Float64
 
 HEAD_FILE = "head.npz"
-_DIVERGED = "The steps do not converge."
+_LARGEST_LOGIT = 1e4
+"""Steps of a sensible size leave logits of some tens; from a few hundred on, a head is sure of whatever it is shown."""
 LR, STEPS = 1.0, 20
 """Of the inner loop where no meta-learned head says otherwise."""
 
@@ -106,10 +107,6 @@ def learn(bundle: Bundle, support: Support, options: Options) -> Adapted:
         weight, bias = inner_loop(features, targets, start)
         left_out = leave_one_out(_features(bundle, support, base), targets, support.groups, start)
         _check_converged(weight, bias, left_out)
-    temperature = careful_temperature(left_out, targets, support.groups)
-    if temperature >= HOTTEST:
-        # Finite, but thrown to and fro by steps of such a size: a head that is sure of whatever it is shown.
-        raise UsageError(_DIVERGED, remedy="Lower --lr.")
     guesses = left_out.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)), np.intp)
     np.add.at(confusion, (targets, guesses), 1)
@@ -128,7 +125,7 @@ def learn(bundle: Bundle, support: Support, options: Options) -> Adapted:
         ),
         accuracy=_accuracy(guesses, targets, support.groups),
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
-        temperature=temperature,
+        temperature=careful_temperature(left_out, targets, support.groups),
         start=words,
         warnings=tuple(warnings_of(support)),
         recorded=tuple(warnings_of(support, names=False)),
@@ -183,10 +180,10 @@ def _features(bundle: Bundle, support: Support, base: Head) -> Float64 | Callabl
 
 
 def _check_converged(weight: Float64, bias: Float64, left_out: Float64) -> None:
-    # Features have length one, so that this is the largest logit of any scan. Logits are handed out in float32.
+    # Features have length one, so that this is the largest logit of any scan. Nan is not below the limit either.
     largest = np.linalg.norm(weight, axis=1) + np.abs(bias)
-    if not (np.isfinite(largest.astype(np.float32)).all() and np.isfinite(left_out.astype(np.float32)).all()):
-        raise UsageError(_DIVERGED, remedy="Lower --lr.")
+    if not ((largest < _LARGEST_LOGIT).all() and (np.abs(left_out) < _LARGEST_LOGIT).all()):
+        raise UsageError("The steps do not converge.", remedy="Lower --lr.")
 
 
 def _accuracy(guesses: Indices, targets: Indices, groups: Indices) -> Estimate:
