@@ -196,7 +196,7 @@ def _finish(recipe: Recipe, run: _Made, net: nn.Module, state: State) -> dict[st
         "data_sha256": digest(run.samples),
         "code_version": edgebrain.__version__,
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
-        "splits": {s: _figures(net, recipe, prepared) for s, prepared in data.items() if s != "train"},
+        "splits": {s: _figures(net, recipe, prepared, s) for s, prepared in data.items() if s != "train"},
     }
     save_model(folder / MODEL, state.weights, recipe, figures)
     figures["recipe"] = recipe_tree(recipe)
@@ -205,9 +205,11 @@ def _finish(recipe: Recipe, run: _Made, net: nn.Module, state: State) -> dict[st
     return figures
 
 
-def _figures(net: nn.Module, recipe: Recipe, prepared: PreparedSet) -> dict[str, Any]:
+def _figures(net: nn.Module, recipe: Recipe, prepared: PreparedSet, split: str) -> dict[str, Any]:
     test = episodes_of(prepared, recipe, shots=recipe.meta.support, queries=QUERIES, seed=recipe.seed)
-    outcome = judge(solver(net, method_of(recipe.meta, net), test.images), test.sampler, TEST_EPISODES)
+    solve = solver(net, method_of(recipe.meta, net), test.images)
+    with Watch(TEST_EPISODES, f"judging on {split}") as watch:
+        outcome = judge(solve, test.sampler, TEST_EPISODES, watch.step)
     return {
         "scans": len(prepared.targets),
         "episodes": TEST_EPISODES,

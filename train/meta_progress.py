@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .meta_loop import State
 
 _EVERY = 30.0
-"""Seconds between two lines on judging, where there is no terminal."""
+"""Seconds between two lines on what has no checks, where there is no terminal."""
 
 
 class Watch:
@@ -102,9 +102,9 @@ class Course:
         """One more unit of the part is done."""
         self.pace.done += 1
         self._draw(self._title())
-        now = time.monotonic()
-        if len(self.pace.stages) > 1 and now - self._said >= _EVERY:
-            self._say(f"{self.pace.done}/{self.pace.stage.units}")
+        if time.monotonic() - self._said >= _EVERY:
+            name = "" if len(self.pace.stages) > 1 else f"{self._title()}: "  # which other lines have anyway
+            self._say(f"{name}{self.pace.done}/{self.pace.stage.units}")
 
     def show(self, state: State) -> None:
         """Say where a training is, after a check."""

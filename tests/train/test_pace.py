@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgebrain.train.meta_progress import Watch
 from edgebrain.train.pace import Pace, Stage, left_text
 
 
@@ -55,3 +56,15 @@ def test_what_an_earlier_run_did_takes_no_time_and_counts_for_no_speed() -> None
 )
 def test_time_is_said_as_people_say_it(seconds: float, text: str) -> None:
     assert left_text(seconds) == text
+
+
+def test_work_without_checks_says_where_it_is_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("edgebrain.train.meta_progress.time.monotonic", clock)
+    with Watch(100, "judging") as watch:
+        for _ in range(50):
+            clock.now += 1.0
+            watch.step()
+    assert capsys.readouterr().err == "judging: 30/100  at most 70 s left\n"
