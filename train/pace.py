@@ -32,14 +32,14 @@ class Pace:
 
     Args:
         stages: All parts, in the order in which they come.
-        clock: Seconds that pass.
+        clock: Seconds that pass; the system's if None.
     """
 
-    def __init__(self, stages: Sequence[Stage], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stages: Sequence[Stage], clock: Callable[[], float] | None = None) -> None:
         self.stages = tuple(stages)
         self.place = -1
         self.done = 0
-        self._clock = clock
+        self._clock = clock or time.monotonic
         self._began = 0.0
         self._first = 0
         self._spent: dict[str, tuple[float, int]] = defaultdict(lambda: (0.0, 0))

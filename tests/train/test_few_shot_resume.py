@@ -9,9 +9,9 @@ import pytest
 
 from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import Sample
-from edgebrain.train import few_shot_networks, few_shot_run
+from edgebrain.train import few_shot_run, meta_loop
 from edgebrain.train.config import load_recipe
-from edgebrain.train.few_shot_work import Plan, check_work, remove_work
+from edgebrain.train.few_shot_work import Plan, Work, check_work, remove_work
 
 TINY = (
     *("input.width=16", "input.height=16", "cnn.filters=[4,4,4]", "cnn.dense=[8]", "meta.order=first"),
@@ -35,7 +35,7 @@ class Killed(Exception):
 def counted(patch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Where each meta-training began and ended."""
     seen: list[tuple[int, int]] = []
-    train = few_shot_networks.meta_train
+    train = meta_loop.meta_train
 
     def tell(*arguments: Any, **options: Any) -> Any:
         began = options["state"].iteration if options["state"] is not None else 0
@@ -43,20 +43,20 @@ def counted(patch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         seen.append((began, state.iteration))
         return state
 
-    patch.setattr(few_shot_networks, "meta_train", tell)
+    patch.setattr("edgebrain.train.few_shot_networks.meta_train", tell)
     return seen
 
 
 def stop_at(patch: pytest.MonkeyPatch, check: int) -> None:
     """Stop after a number of checks, once their checkpoints are written."""
-    keep, done = few_shot_run.Work.keep, iter(range(1, 100))
+    keep, done = Work.keep, iter(range(1, 100))
 
     def stopping(*arguments: Any) -> None:
         keep(*arguments)
         if next(done) == check:
             raise Killed
 
-    patch.setattr(few_shot_run.Work, "keep", stopping)
+    patch.setattr(Work, "keep", stopping)
 
 
 def test_a_killed_test_goes_on_where_it_was(

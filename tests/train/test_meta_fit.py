@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import Sample
