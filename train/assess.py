@@ -22,7 +22,6 @@ from .dispatch import is_meta
 from .models import load_model
 from .recipe_text import toml_value
 from .scoring import network_logits
-from .tasks import as_asked
 
 MODEL = "model.safetensors"
 
@@ -64,7 +63,7 @@ def assess_run(folder: Path, *, threads: int | None = None) -> RunAnswers:
     torch.set_num_threads(threads or usable_cpus())
     trained = load_model(folder / MODEL)
     data = trained.recipe.data
-    samples = as_asked(read_labelled(folder / SPLITS_FILE, labels=data.labels), data.labels)
+    samples = read_labelled(folder / SPLITS_FILE, labels=data.labels)
     chosen = [sample for sample in select(samples, "test", data) if not sample.copy_of]
     prepared = prepare_samples(chosen, data.labels, trained.recipe.input, None)
     try:

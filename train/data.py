@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from edgebrain.asked import as_asked
 from edgebrain.errors import ScanError, TrainingError
 from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, NOT_BRAIN_MRI, Sample
 from edgebrain.preprocessing import prepare
@@ -25,7 +26,7 @@ from .config import DataConfig, Recipe
 from .lesions import draw_lesion
 from .objective import outlier_target, some_tumor_target
 from .pictures import draw_picture, framed
-from .tasks import as_asked, capped
+from .tasks import capped
 
 Indices = np.ndarray[tuple[int], np.dtype[np.intp]]
 
@@ -131,18 +132,19 @@ def prepare_samples(samples: Sequence[Sample], labels: Sequence[str], spec: Inpu
     )
 
 
-def digest(samples: Sequence[Sample]) -> str:
+def digest(samples: Sequence[Sample], labels: Collection[str] = ()) -> str:
     """Name the data that a model was made from.
 
     Args:
         samples: Labelled scans; their order counts.
+        labels: Of the model; samples count with the labels that it asks for.
 
     Returns:
         SHA-256, in hex, over one line a sample: source, file name without its folders, label and split. Where the files
         lie, their pixels, groups, copies and conflicts are not in it: splits that differ in nothing else are one data.
     """
     sha = hashlib.sha256()
-    for s in samples:
+    for s in as_asked(samples, labels):
         sha.update(
             f"{s.source}\0{s.path.rsplit('/', 1)[-1]}\0{s.label}\0{s.split}\n".encode("utf-8", "surrogateescape")
         )

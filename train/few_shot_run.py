@@ -101,7 +101,7 @@ def run_few_shot(plan: Plan, samples: Sequence[Sample]) -> list[Row]:
     chosen = chosen_protocols(protocols(small.samples), plan.only)
     plain = [(path, m) for path, m in zip(plan.models, models, strict=True) if m.recipe.meta.order == "none"]
     embedded = [_Embedded(path, m, small) for path, m in plain]
-    _warn_of_other_data(plan.models, models, digest(samples))
+    _warn_of_other_data(plan.models, models, samples)
     bench = _Bench(plan, small, given)
     rows: list[Row] = []
     count = len(chosen) * len(plan.shots) * (3 * plan.scratch + 3 * len(embedded))
@@ -115,10 +115,10 @@ def run_few_shot(plan: Plan, samples: Sequence[Sample]) -> list[Row]:
     return rows
 
 
-def _warn_of_other_data(paths: Sequence[Path], models: Sequence[TrainedModel], data: str) -> None:
+def _warn_of_other_data(paths: Sequence[Path], models: Sequence[TrainedModel], samples: Sequence[Sample]) -> None:
     """Say which models may have been trained on scans that judge them here."""
     for path, one in zip(paths, models, strict=True):
-        if one.facts.get("data_sha256") != data:
+        if one.facts.get("data_sha256") != digest(samples, one.recipe.data.labels):
             sys.stderr.write(f"warning: {path} was made from other splits; it may know scans that judge it here\n")
 
 

@@ -33,7 +33,7 @@ from .models import build, save_model
 from .processes import Machines, check_precision, is_first, trainer_options
 from .progress import History, progress_callback, quiet_lightning
 from .scoring import score
-from .tasks import as_asked, left_out, without_rare
+from .tasks import left_out, without_rare
 from .transforms import canvas_side
 
 CHECKPOINTS = "checkpoints"
@@ -86,7 +86,7 @@ def fit(
         KeyboardInterrupt: The user stopped it; ``resume`` goes on.
     """
     check_precision(recipe.trainer.precision)
-    recipe = without_rare(recipe, as_asked(samples, recipe.data.labels))
+    recipe = without_rare(recipe, samples)
     if is_first() or resume:
         check_folder(folder, recipe, samples, resume=resume)
     torch.set_num_threads(threads or usable_cpus())
@@ -107,7 +107,7 @@ def fit(
             # Lightning starts the loader, and its workers start to draw, before it tells the sampler the epoch.
             sampler.set_epoch(checkpoint.load(last_checkpoint(folder))["epoch"] + 1)
         steps = recipe.trainer.epochs * (len(loader) // recipe.trainer.accumulate)
-        module = FitModule(recipe, steps, digest(samples))
+        module = FitModule(recipe, steps, digest(samples, recipe.data.labels))
         if is_first():
             _make_folder(folder)
             write_samples(folder / SPLITS_FILE, samples)
@@ -203,7 +203,7 @@ def check_folder(folder: Path, recipe: Recipe, samples: Sequence[Sample] | None 
         raise UsageError(
             f"The run in {folder} was started with another recipe.", remedy="Use the same recipe and --set options."
         )
-    if samples is not None and earlier.get("data") != digest(samples):
+    if samples is not None and earlier.get("data") != digest(samples, recipe.data.labels):
         raise UsageError(
             f"The run in {folder} was started with other data.", remedy=f"Use --splits {folder / SPLITS_FILE}."
         )
@@ -234,10 +234,10 @@ def _finish(
         "parameters": sum(p.numel() for p in net.parameters()),
         "best_epoch": tree["epoch"],
         "training_seconds": round(history.seconds, 1),
-        "data_sha256": digest(samples),
+        "data_sha256": digest(samples, recipe.data.labels),
         "code_version": edgebrain.__version__,
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
-        "other_labels": left_out(as_asked(samples, recipe.data.labels), recipe.data),
+        "other_labels": left_out(samples, recipe.data),
         "splits": {split: score(net, prepared, recipe) for split, prepared in data.items() if split != "train"},
     }
     model = folder / MODEL

@@ -78,7 +78,7 @@ def meta_fit(
     with Watch(recipe.meta.iterations) as watch:
 
         def keep(now: State) -> None:
-            tree = {"state": asdict(now), "recipe": recipe_tree(recipe), "data": digest(samples)}
+            tree = {"state": asdict(now), "recipe": recipe_tree(recipe), "data": digest(samples, recipe.data.labels)}
             checkpoint.save(folder / checkpoint_name(), tree)
             watch.show(now)
 
@@ -157,7 +157,7 @@ def _earlier(recipe: Recipe, samples: Sequence[Sample], folder: Path) -> State:
         raise UsageError(
             f"The run in {folder} was started with another recipe.", remedy="Use the same recipe and --set options."
         )
-    if tree.get("data") != digest(samples):
+    if tree.get("data") != digest(samples, recipe.data.labels):
         raise UsageError(
             f"The run in {folder} was started with other data.", remedy=f"Use --splits {folder / SPLITS_FILE}."
         )
@@ -179,7 +179,7 @@ def _finish(recipe: Recipe, run: _Run, net: nn.Module, state: State) -> dict[str
         "best_iteration": state.best_iteration,
         "iterations": state.iteration,
         "training_seconds": round(state.seconds, 1),
-        "data_sha256": digest(run.samples),
+        "data_sha256": digest(run.samples, recipe.data.labels),
         "code_version": edgebrain.__version__,
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
         "splits": {s: _figures(net, recipe, prepared) for s, prepared in data.items() if s != "train"},

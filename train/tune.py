@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Literal
 from edgebrain.errors import EXIT_OK, MissingExtra, UsageError, printable
 from edgebrain.labelled import write_samples
 
-from .commands import TrainRequest, check_sources, labelled_samples, require_training
+from .commands import TrainRequest, check_sources, require_training
 from .config import SPLITS_FILE, load_recipe, recipe_tree, search_space
 from .dispatch import is_meta
+from .given import labelled_samples
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -76,7 +77,7 @@ def run_tune(request: TuneRequest) -> int:
     require_training()
     if importlib.util.find_spec("optuna") is None:
         raise MissingExtra("a search", extra="train", module="optuna")
-    samples = labelled_samples(source, recipe, folder)
+    samples = labelled_samples(source.data, source.splits, recipe, folder, resume=source.resume)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,6 +88,7 @@ def run_tune(request: TuneRequest) -> int:
     from .search_results import Outcome, write_results
     from .trials import Bench
 
+    data = digest(samples, recipe.data.labels)
     url = request.storage or f"sqlite:///{folder / 'study.db'}"
     study = open_study(
         url,
@@ -94,12 +96,12 @@ def run_tune(request: TuneRequest) -> int:
         maximise=request.objective != "loss",
         seed=recipe.seed,
         pruner=make_pruner(request.pruner, recipe.trainer.epochs),
-        identity={"recipe": recipe_tree(recipe), "data": digest(samples), "objective": request.objective},
+        identity={"recipe": recipe_tree(recipe), "data": data, "objective": request.objective},
     )
     if not own.is_file():
         write_samples(own, samples)
     bench = Bench(recipe, samples, folder, goal=request.objective, threads=request.threads)
-    outcome = Outcome(recipe, space, request.objective, public_url(url), digest(samples), _command(request, folder))
+    outcome = Outcome(recipe, space, request.objective, public_url(url), data, _command(request, folder))
     plan = Plan(space, request.trials, recipe.seed, request.timeout)
     with storage_errors(url):
         bench.tidy(study.get_trials(deepcopy=False))

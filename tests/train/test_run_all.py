@@ -15,6 +15,7 @@ from edgebrain.train import run_all as running
 from edgebrain.train.cli import mount
 from edgebrain.train.config import load_recipe
 from edgebrain.train.fit import fit
+from edgebrain.train.splits import by_group
 
 Samples = tuple[Sample, ...]
 Call = Callable[..., int]
@@ -99,11 +100,11 @@ def test_data_is_audited_once_a_vocabulary(
 ) -> None:
     audits: list[Sequence[str]] = []
 
-    def audited(paths: Sequence[Path], labels: Sequence[str], *, known: Sequence[str]) -> Sequence[Sample]:
+    def from_data(paths: Sequence[Path], labels: Sequence[str], *, seed: int, known: Sequence[str]) -> list[Sample]:
         assert paths == (tmp_path,)
         assert set(labels) <= set(known)
         audits.append(labels)
-        return [replace(s, split="") for s in phantoms]
+        return by_group([replace(s, split="") for s in phantoms], seed=seed)
 
     trained: list[Sequence[Sample]] = []
 
@@ -112,7 +113,7 @@ def test_data_is_audited_once_a_vocabulary(
         trained.append(samples)
         raise TrainingError("no")
 
-    monkeypatch.setattr(running, "audited", audited)
+    monkeypatch.setattr(running, "from_data", from_data)
     monkeypatch.setattr("edgebrain.train.fit.fit", failing)
     runs = tmp_path / "runs"
     assert call("--data", tmp_path, "-o", runs, "--only", "edge,edge-base") == 1
