@@ -24,7 +24,7 @@ from edgebrain.outputs import write_whole
 
 from . import checkpoint
 from .board import Board
-from .config import SPLITS_FILE, Recipe, parse_recipe, recipe_tree
+from .config import SPLITS_FILE, Recipe, recipe_tree
 from .curves import draw_curves
 from .data import PreparedSet, digest, prepare_samples, select
 from .learner import BEST, LAST, FitModule, Keeper, kept_weights
@@ -33,6 +33,7 @@ from .models import build, save_model
 from .processes import Machines, check_precision, is_first, trainer_options
 from .progress import History, progress_callback, quiet_lightning
 from .scoring import score
+from .started import check_started_with, started_with
 from .tasks import left_out, without_rare
 from .transforms import canvas_side
 
@@ -107,7 +108,7 @@ def fit(
             # Lightning starts the loader, and its workers start to draw, before it tells the sampler the epoch.
             sampler.set_epoch(checkpoint.load(last_checkpoint(folder))["epoch"] + 1)
         steps = recipe.trainer.epochs * (len(loader) // recipe.trainer.accumulate)
-        module = FitModule(recipe, steps, digest(samples, recipe.data.labels))
+        module = FitModule(recipe, steps, started_with(recipe, samples))
         if is_first():
             _make_folder(folder)
             write_samples(folder / SPLITS_FILE, samples)
@@ -194,19 +195,7 @@ def check_folder(folder: Path, recipe: Recipe, samples: Sequence[Sample] | None 
             f"{folder} holds no run to resume: no epoch was finished.",
             remedy="Start it without --resume, in a new or emptied folder.",
         )
-    earlier = checkpoint.load(last).get("edgebrain", {})
-    if "recipe" not in earlier:
-        raise UsageError(f"{last} is no checkpoint of a training run.")
-    # Which labels are rare is known with the data only.
-    known = samples is not None or not recipe.data.rare_below
-    if known and parse_recipe(earlier["recipe"], str(last)) != recipe:
-        raise UsageError(
-            f"The run in {folder} was started with another recipe.", remedy="Use the same recipe and --set options."
-        )
-    if samples is not None and earlier.get("data") != digest(samples, recipe.data.labels):
-        raise UsageError(
-            f"The run in {folder} was started with other data.", remedy=f"Use --splits {folder / SPLITS_FILE}."
-        )
+    check_started_with(checkpoint.load(last).get("edgebrain", {}), recipe, samples, folder)
 
 
 def _prepared(recipe: Recipe, samples: Sequence[Sample], split: str) -> PreparedSet:

@@ -31,6 +31,7 @@ from .maml import Maml, Method, check_network, head_names
 from .meta_loop import State, Tasks, as_task, meta_train
 from .meta_progress import Watch
 from .models import fresh, save_model
+from .started import check_started_with, started_with
 
 STATE = "meta.safetensors"
 """Name of the file in a run folder's checkpoints that a resume needs."""
@@ -71,6 +72,7 @@ def meta_fit(
     state = _earlier(recipe, samples, folder) if resume else State()
     write_samples(folder / SPLITS_FILE, samples)
     method = method_of(recipe.meta, net)
+    start = started_with(recipe, samples)
 
     tasks = episodes_of(data["train"], recipe, shots=recipe.meta.support, queries=recipe.meta.query, seed=recipe.seed)
     watched = episodes_of(data["val"], recipe, shots=recipe.meta.support, queries=recipe.meta.query, seed=recipe.seed)
@@ -78,7 +80,7 @@ def meta_fit(
     with Watch(recipe.meta.iterations) as watch:
 
         def keep(now: State) -> None:
-            tree = {"state": asdict(now), "recipe": recipe_tree(recipe), "data": digest(samples, recipe.data.labels)}
+            tree = {"state": asdict(now), **start}
             checkpoint.save(folder / checkpoint_name(), tree)
             watch.show(now)
 
@@ -153,14 +155,7 @@ def solver(net: nn.Module, method: Method, prepared: PreparedSet) -> Solver:
 
 def _earlier(recipe: Recipe, samples: Sequence[Sample], folder: Path) -> State:
     tree = checkpoint.load(folder / checkpoint_name())
-    if tree.get("recipe") != recipe_tree(recipe):
-        raise UsageError(
-            f"The run in {folder} was started with another recipe.", remedy="Use the same recipe and --set options."
-        )
-    if tree.get("data") != digest(samples, recipe.data.labels):
-        raise UsageError(
-            f"The run in {folder} was started with other data.", remedy=f"Use --splits {folder / SPLITS_FILE}."
-        )
+    check_started_with(tree, recipe, samples, folder)
     return State(**tree["state"])
 
 

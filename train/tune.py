@@ -14,7 +14,7 @@ from edgebrain.errors import EXIT_OK, MissingExtra, UsageError, printable
 from edgebrain.labelled import write_samples
 
 from .commands import TrainRequest, check_sources, require_training
-from .config import SPLITS_FILE, load_recipe, recipe_tree, search_space
+from .config import SPLITS_FILE, load_recipe, search_space
 from .dispatch import is_meta
 from .given import labelled_samples
 
@@ -86,6 +86,7 @@ def run_tune(request: TuneRequest) -> int:
     from .data import digest
     from .search import Plan, make_pruner, open_study, public_url, search, storage_errors
     from .search_results import Outcome, write_results
+    from .started import started_with
     from .trials import Bench
 
     data = digest(samples, recipe.data.labels)
@@ -96,7 +97,7 @@ def run_tune(request: TuneRequest) -> int:
         maximise=request.objective != "loss",
         seed=recipe.seed,
         pruner=make_pruner(request.pruner, recipe.trainer.epochs),
-        identity={"recipe": recipe_tree(recipe), "data": data, "objective": request.objective},
+        identity={**started_with(recipe, samples), "objective": request.objective},
     )
     if not own.is_file():
         write_samples(own, samples)

@@ -310,6 +310,8 @@ def test_resume_wants_the_same_recipe(phantoms: Samples, tiny_sets: Sequence[str
 def test_resume_wants_the_same_data(tiny: Recipe, phantoms: Samples, whole: Path) -> None:
     with pytest.raises(UsageError, match=r"started with other data.*splits\.csv"):
         fit(tiny, phantoms[1:], whole, threads=1, resume=True)
+    with pytest.raises(UsageError, match=r"other groups, copies or conflicts.*splits\.csv"):
+        fit(tiny, [replace(s, group="one") for s in phantoms], whole, threads=1, resume=True)
 
 
 def test_resume_refuses_what_is_no_training_checkpoint(tiny: Recipe, phantoms: Samples, tmp_path: Path) -> None:

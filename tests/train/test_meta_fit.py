@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,9 @@ def test_another_recipe_does_not_resume(phantoms: tuple[Sample, ...], tmp_path: 
     meta_fit(recipe(), phantoms, tmp_path / "run", threads=1)
     with pytest.raises(UsageError, match="another recipe"):
         meta_fit(recipe("meta.lr=0.1"), phantoms, tmp_path / "run", resume=True, threads=1)
+    others = [replace(s, group=s.label) for s in phantoms]
+    with pytest.raises(UsageError, match="other groups"):
+        meta_fit(recipe(), others, tmp_path / "run", resume=True, threads=1)
 
 
 def test_a_taken_folder_is_refused(tmp_path: Path) -> None:
