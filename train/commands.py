@@ -107,9 +107,9 @@ def run_train(request: TrainRequest) -> int:
     check_meta_request(recipe, request.machines or Machines(), request.overrides)
     require_training()
     check_start(recipe, folder, resume=request.resume)  # before an audit of minutes
-    samples = labelled_samples(request.data, request.splits, recipe, folder, resume=request.resume)
+    given = labelled_samples(request.data, request.splits, recipe, folder, resume=request.resume)
     done = train_recipe(
-        recipe, samples, folder, resume=request.resume, threads=request.threads, machines=request.machines
+        recipe, given, folder, resume=request.resume, threads=request.threads, machines=request.machines
     )
     if is_first():
         _print_done(recipe, done, folder)

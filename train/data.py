@@ -21,6 +21,7 @@ from edgebrain.preprocessing import prepare
 from edgebrain.readers import read_middle
 from edgebrain.types import Float64, Image8, InputSpec
 
+from .audit_report import Unreadable
 from .augment import augment
 from .config import DataConfig, Recipe
 from .lesions import draw_lesion
@@ -55,13 +56,13 @@ class PreparedSet:
         images: uint8 [N, S, S].
         targets: int64 [N], index into the labels, or one of the targets above them (see objective.py).
         samples: Where they come from.
-        unreadable: Files that were left out, each with the reason.
+        unreadable: Files that were left out.
     """
 
     images: Image8
     targets: np.ndarray[tuple[int], np.dtype[np.int64]]
     samples: tuple[Sample, ...]
-    unreadable: tuple[str, ...]
+    unreadable: tuple[Unreadable, ...]
 
 
 def select(samples: Sequence[Sample], split: str, config: DataConfig) -> list[Sample]:
@@ -110,16 +111,16 @@ def prepare_samples(samples: Sequence[Sample], labels: Sequence[str], spec: Inpu
     """
     canvas = spec if side is None else replace(spec, width=side, height=side)
 
-    def read(sample: Sample) -> Image8 | str:
+    def read(sample: Sample) -> Image8 | Unreadable:
         try:
             image: Image8 = prepare(read_middle(sample.path), canvas).image[0]
         except ScanError as error:
-            return str(error)
+            return Unreadable(sample.path, error.code, str(error))
         return image
 
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(read, samples))
-    kept = [(s, r) for s, r in zip(samples, results, strict=True) if not isinstance(r, str)]
+    kept = [(s, r) for s, r in zip(samples, results, strict=True) if not isinstance(r, Unreadable)]
     if not kept:
         raise TrainingError("None of the scans could be read.", remedy="Run 'edgebrain audit' on the data folder.")
     index = {NOT_BRAIN_MRI: outlier_target(len(labels)), ANY_TUMOR: some_tumor_target(len(labels))}
@@ -128,7 +129,7 @@ def prepare_samples(samples: Sequence[Sample], labels: Sequence[str], spec: Inpu
         images=np.stack([image for _, image in kept]),
         targets=np.array([index[s.label] for s, _ in kept], np.int64),
         samples=tuple(s for s, _ in kept),
-        unreadable=tuple(r for r in results if isinstance(r, str)),
+        unreadable=tuple(r for r in results if isinstance(r, Unreadable)),
     )
 
 

@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 import edgebrain
 from edgebrain.cpus import usable_cpus
 from edgebrain.errors import TrainingError, UsageError
-from edgebrain.labelled import Sample, write_samples
+from edgebrain.labelled import Sample
 from edgebrain.outputs import write_whole
 
 from . import checkpoint
@@ -27,6 +27,7 @@ from .board import Board
 from .config import SPLITS_FILE, Recipe, recipe_tree
 from .curves import draw_curves
 from .data import PreparedSet, digest, prepare_samples, select
+from .given_splits import Given, left_out_figures, write_given
 from .learner import BEST, LAST, FitModule, Keeper, kept_weights
 from .loading import Place, training_loader, validation_loader
 from .models import build, save_model
@@ -62,6 +63,7 @@ def fit(
     threads: int | None = None,
     callbacks: Sequence[Callback] = (),
     machines: Machines | None = None,
+    unreadable: Sequence[str] = (),
 ) -> Run:
     """Train a recipe.
 
@@ -77,6 +79,7 @@ def fit(
         threads: Threads of the tensor library; the CPUs that this process may use if None.
         callbacks: Further Lightning callbacks.
         machines: Processes that share every batch; what torchrun started, else one, if None.
+        unreadable: Names of files that were left out of the samples, since they cannot be read.
 
     Returns:
         The run; without figures in all processes but the first, which write nothing.
@@ -111,12 +114,12 @@ def fit(
         module = FitModule(recipe, steps, started_with(recipe, samples))
         if is_first():
             _make_folder(folder)
-            write_samples(folder / SPLITS_FILE, samples)
+            write_given(folder / SPLITS_FILE, samples, unreadable)
         start = str(last_checkpoint(folder)) if resume else None
         trainer.fit(module, loader, validation_loader(recipe, data["val"], place), ckpt_path=start)
     if not is_first():
         return Run(folder, folder / MODEL, {})
-    return _finish(recipe, data, folder, history, samples)
+    return _finish(recipe, data, folder, history, Given(list(samples), tuple(unreadable)))
 
 
 def last_checkpoint(folder: Path) -> Path:
@@ -204,15 +207,14 @@ def _prepared(recipe: Recipe, samples: Sequence[Sample], split: str) -> Prepared
     missing = [label for i, label in enumerate(recipe.data.labels) if i not in prepared.targets]
     if missing:
         raise TrainingError(
-            f"No scan of {', '.join(missing)} in the {split} split can be read. {prepared.unreadable[0]}",
+            f"No scan of {', '.join(missing)} in the {split} split can be read. {prepared.unreadable[0].message}",
             remedy="Run 'edgebrain audit' on the data folder.",
         )
     return prepared
 
 
-def _finish(
-    recipe: Recipe, data: Mapping[str, PreparedSet], folder: Path, history: History, samples: Sequence[Sample]
-) -> Run:
+def _finish(recipe: Recipe, data: Mapping[str, PreparedSet], folder: Path, history: History, given: Given) -> Run:
+    failed = [one for prepared in data.values() for one in prepared.unreadable]
     tree = checkpoint.load(folder / CHECKPOINTS / BEST)
     weights = kept_weights(tree["state_dict"])
     net = build(recipe)
@@ -223,14 +225,15 @@ def _finish(
         "parameters": sum(p.numel() for p in net.parameters()),
         "best_epoch": tree["epoch"],
         "training_seconds": round(history.seconds, 1),
-        "data_sha256": digest(samples, recipe.data.labels),
+        "data_sha256": digest(given.samples, recipe.data.labels),
         "code_version": edgebrain.__version__,
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
-        "other_labels": left_out(samples, recipe.data),
+        "other_labels": left_out(given.samples, recipe.data),
+        "unreadable": left_out_figures(given.unreadable, failed),
         "splits": {split: score(net, prepared, recipe) for split, prepared in data.items() if split != "train"},
     }
     model = folder / MODEL
     save_model(model, weights, recipe, {k: v for k, v in figures.items() if k != "recipe"})
     write_whole(folder / METRICS, (json.dumps(figures, indent=2) + "\n").encode())
     draw_curves(history.path, folder / "curves.png")
-    return Run(folder, model, figures, tuple(reason for prepared in data.values() for reason in prepared.unreadable))
+    return Run(folder, model, figures, tuple(one.message for one in failed))

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from edgebrain.asked import as_asked
 from edgebrain.errors import printable
-from edgebrain.labelled import Sample, read_labelled
+from edgebrain.labelled import Sample
 
 from . import audit as auditing
 from .config import SPLITS_FILE, Recipe
-from .given_splits import read_splits
+from .given_splits import Given, names_of, read_given, read_splits
 from .processes import is_first
 from .splits import by_group, one_vocabulary
 from .tasks import check_classes
@@ -25,7 +25,7 @@ from .tasks import check_classes
 
 def labelled_samples(
     data: Sequence[Path], splits: Sequence[Path], recipe: Recipe, folder: Path, *, resume: bool = False
-) -> list[Sample]:
+) -> Given:
     """The scans of a run, each in a split.
 
     Args:
@@ -36,18 +36,18 @@ def labelled_samples(
         resume: Whether the run goes on; then its own splits count, and the data is not looked at.
 
     Returns:
-        The samples, labelled as they were given.
+        The samples, labelled as they were given, and what could not be read.
 
     Raises:
         EdgebrainError: The data cannot be used, or lacks a label.
     """
     labels = recipe.data.labels
     if splits:
-        return from_splits(splits, labels)
+        return Given(from_splits(splits, labels))
     own = folder / SPLITS_FILE
     # Processes beside the first find what it wrote; where they see no folder of its, they audit as it did.
     if (resume or not is_first()) and own.is_file():
-        return read_labelled(own, labels=labels)
+        return read_given(own, labels=labels)
     return from_data(data, labels, seed=recipe.seed)
 
 
@@ -67,7 +67,7 @@ def from_splits(paths: Sequence[Path], labels: Sequence[str], *, known: Sequence
     return samples
 
 
-def from_data(paths: Sequence[Path], labels: Sequence[str], *, seed: int, known: Sequence[str] = ()) -> list[Sample]:
+def from_data(paths: Sequence[Path], labels: Sequence[str], *, seed: int, known: Sequence[str] = ()) -> Given:
     """Read, audit and split data sets for a recipe, and say how many scans there are.
 
     Args:
@@ -77,7 +77,7 @@ def from_data(paths: Sequence[Path], labels: Sequence[str], *, seed: int, known:
         known: Further labels to accept.
 
     Returns:
-        What can be read, with groups, copies, conflicts and splits.
+        What can be read, with groups, copies, conflicts and splits, and the names of what cannot.
 
     Raises:
         EdgebrainError: The data cannot be used, or lacks a label.
@@ -94,7 +94,8 @@ def from_data(paths: Sequence[Path], labels: Sequence[str], *, seed: int, known:
         )
         for one in report.unreadable:
             sys.stderr.write(f"left out: {printable(one.message)}\n")
-    return _as_asked_split(report.samples, labels, lambda asked: by_group(asked, seed=seed))
+    samples = _as_asked_split(report.samples, labels, lambda asked: by_group(asked, seed=seed))
+    return Given(samples, names_of(report.unreadable))
 
 
 def _as_asked_split(

@@ -18,7 +18,7 @@ import edgebrain
 from edgebrain.cpus import usable_cpus
 from edgebrain.errors import UsageError
 from edgebrain.intervals import group_index
-from edgebrain.labelled import Sample, write_samples
+from edgebrain.labelled import Sample
 from edgebrain.outputs import write_whole
 
 from . import checkpoint
@@ -26,6 +26,7 @@ from .config import SPLITS_FILE, MetaConfig, Recipe, recipe_tree
 from .curves import draw_curves
 from .data import PreparedSet, digest, prepare_samples, select
 from .episodes import EpisodeSampler, Indices, pool_of
+from .given_splits import Given, left_out_figures, write_given
 from .judging import Solver, accuracy_of, judge
 from .maml import Maml, Method, check_network, head_names
 from .meta_loop import State, Tasks, as_task, meta_train
@@ -41,7 +42,13 @@ QUERIES = 15
 
 
 def meta_fit(
-    recipe: Recipe, samples: Sequence[Sample], folder: Path, *, resume: bool = False, threads: int | None = None
+    recipe: Recipe,
+    samples: Sequence[Sample],
+    folder: Path,
+    *,
+    resume: bool = False,
+    threads: int | None = None,
+    unreadable: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Meta-train a recipe.
 
@@ -54,6 +61,7 @@ def meta_fit(
         folder: Run folder; made by the caller's check.
         resume: Go on from the folder's state; on a CPU the result equals that of an uninterrupted run.
         threads: Threads of the tensor library; the CPUs that this process may use if None.
+        unreadable: Names of files that were left out of the samples, since they cannot be read.
 
     Returns:
         The figures, as in ``metrics.json``.
@@ -70,7 +78,7 @@ def meta_fit(
     data = {s: prepare_samples(select(samples, s, recipe.data), recipe.data.labels, recipe.input, None) for s in splits}
     folder.mkdir(parents=True, exist_ok=True)
     state = _earlier(recipe, samples, folder) if resume else State()
-    write_samples(folder / SPLITS_FILE, samples)
+    write_given(folder / SPLITS_FILE, samples, unreadable)
     method = method_of(recipe.meta, net)
     start = started_with(recipe, samples)
 
@@ -94,7 +102,7 @@ def meta_fit(
             state=state,
             follow=keep,
         )
-    return _finish(recipe, _Run(samples, data, folder), net, state)
+    return _finish(recipe, _Run(Given(list(samples), tuple(unreadable)), data, folder), net, state)
 
 
 def check_meta_folder(folder: Path, *, resume: bool) -> None:
@@ -161,7 +169,7 @@ def _earlier(recipe: Recipe, samples: Sequence[Sample], folder: Path) -> State:
 
 @dataclass(frozen=True)
 class _Run:
-    samples: Sequence[Sample]
+    given: Given
     data: dict[str, PreparedSet]
     folder: Path
 
@@ -174,9 +182,10 @@ def _finish(recipe: Recipe, run: _Run, net: nn.Module, state: State) -> dict[str
         "best_iteration": state.best_iteration,
         "iterations": state.iteration,
         "training_seconds": round(state.seconds, 1),
-        "data_sha256": digest(run.samples, recipe.data.labels),
+        "data_sha256": digest(run.given.samples, recipe.data.labels),
         "code_version": edgebrain.__version__,
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
+        "unreadable": left_out_figures(run.given.unreadable, [one for d in data.values() for one in d.unreadable]),
         "splits": {s: _figures(net, recipe, prepared) for s, prepared in data.items() if s != "train"},
     }
     save_model(folder / "model.safetensors", state.weights, recipe, figures)

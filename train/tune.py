@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgebrain.errors import EXIT_OK, MissingExtra, UsageError, printable
-from edgebrain.labelled import write_samples
 
 from .commands import TrainRequest, check_sources, require_training
 from .config import SPLITS_FILE, load_recipe, search_space
 from .dispatch import is_meta
 from .given import labelled_samples
+from .given_splits import write_given
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -77,7 +77,8 @@ def run_tune(request: TuneRequest) -> int:
     require_training()
     if importlib.util.find_spec("optuna") is None:
         raise MissingExtra("a search", extra="train", module="optuna")
-    samples = labelled_samples(source.data, source.splits, recipe, folder, resume=source.resume)
+    given = labelled_samples(source.data, source.splits, recipe, folder, resume=source.resume)
+    samples = given.samples
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -100,7 +101,7 @@ def run_tune(request: TuneRequest) -> int:
         identity={**started_with(recipe, samples), "objective": request.objective},
     )
     if not own.is_file():
-        write_samples(own, samples)
+        write_given(own, samples, given.unreadable)
     bench = Bench(recipe, samples, folder, goal=request.objective, threads=request.threads)
     outcome = Outcome(recipe, space, request.objective, public_url(url), data, _command(request, folder))
     plan = Plan(space, request.trials, recipe.seed, request.timeout)

@@ -358,6 +358,8 @@ def test_files_that_cannot_be_used_are_counted_and_named(tiny: Recipe, phantoms:
     assert run.metrics["train"] == {"scans": 16, "unreadable": 1}
     assert len(run.unreadable) == 1
     assert "gone.png" in run.unreadable[0]
+    # In the figures by their names alone, with those that an audit had left out before.
+    assert run.metrics["unreadable"] == {"count": 1, "files": ["gone.png"]}
 
 
 def test_the_splits_of_a_binary_run_keep_the_kinds_of_tumour(
@@ -368,5 +370,5 @@ def test_the_splits_of_a_binary_run_keep_the_kinds_of_tumour(
     )
     run = fit(recipe, phantoms, tmp_path / "run", threads=1)
     assert read_labelled(tmp_path / "run" / "splits.csv") == list(phantoms)
-    assert run.metrics["data_sha256"] == digest(phantoms)
+    assert run.metrics["data_sha256"] == digest(phantoms, recipe.data.labels)
     assert run.metrics["other_labels"] == {}

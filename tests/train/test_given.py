@@ -68,10 +68,27 @@ def test_scans_of_some_tumour_are_split_for_a_binary_recipe_and_keep_their_label
     del counts["pituitary"]
     for samples in (
         from_splits([tmp_path / "some.csv"], BINARY),
-        from_data([tmp_path / "some.csv"], BINARY, seed=0),
+        from_data([tmp_path / "some.csv"], BINARY, seed=0).samples,
     ):
         assert Counter(s.label for s in samples) == counts
         assert {s.split for s in samples} == {"train", "val", "test"}
     # A recipe that tells kinds apart cannot count them.
     judged = from_splits([tmp_path / "some.csv"], ("glioma", "meningioma", "no_tumor"))
     assert {s.split for s in judged if s.label == "tumor"} == {"train", "external"}
+
+
+def test_files_that_the_audit_could_not_read_stay_in_the_figures_of_a_run_that_goes_on(
+    phantoms: Sequence[Sample], tmp_path: Path
+) -> None:
+    (tmp_path / "patient Smith").mkdir()
+    broken = tmp_path / "patient Smith" / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+    write_samples(tmp_path / "all.csv", [*phantoms, Sample(str(broken), "glioma")])
+    folder = tmp_path / "run"
+    request = TrainRequest("cnn3-binary", overrides=TINY_BINARY, data=(tmp_path / "all.csv",), output=folder, threads=1)
+    for resume in (False, True):
+        assert run_train(replace(request, resume=resume)) == 0
+        text = (folder / "metrics.json").read_text()
+        assert json.loads(text)["unreadable"] == {"count": 1, "files": ["broken.png"]}
+        assert "Smith" not in text
+    assert len(read_labelled(folder / "splits.csv")) == len(phantoms)

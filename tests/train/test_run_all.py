@@ -15,6 +15,7 @@ from edgebrain.train import run_all as running
 from edgebrain.train.cli import mount
 from edgebrain.train.config import load_recipe
 from edgebrain.train.fit import fit
+from edgebrain.train.given_splits import Given
 from edgebrain.train.splits import by_group
 
 Samples = tuple[Sample, ...]
@@ -100,16 +101,17 @@ def test_data_is_audited_once_a_vocabulary(
 ) -> None:
     audits: list[Sequence[str]] = []
 
-    def from_data(paths: Sequence[Path], labels: Sequence[str], *, seed: int, known: Sequence[str]) -> list[Sample]:
+    def from_data(paths: Sequence[Path], labels: Sequence[str], *, seed: int, known: Sequence[str]) -> Given:
         assert paths == (tmp_path,)
         assert set(labels) <= set(known)
         audits.append(labels)
-        return by_group([replace(s, split="") for s in phantoms], seed=seed)
+        return Given(by_group([replace(s, split="") for s in phantoms], seed=seed), ("broken.png",))
 
     trained: list[Sequence[Sample]] = []
 
-    def failing(recipe: object, samples: Sequence[Sample], *_: object, **__: object) -> None:
+    def failing(recipe: object, samples: Sequence[Sample], *_: object, unreadable: object, **__: object) -> None:
         del recipe
+        assert unreadable == ("broken.png",)  # also where the splits are read again
         trained.append(samples)
         raise TrainingError("no")
 
