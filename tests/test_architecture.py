@@ -87,6 +87,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "train": FIGURES
     | {
         "",
+        "decision",
+        "evaluation",
         "folders",
         "preprocessing",
         "readers",

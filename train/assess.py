@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from edgebrain.cpus import usable_cpus
+from edgebrain.decision import probabilities_of
 from edgebrain.errors import TrainingError
 from edgebrain.labelled import NO_TUMOR, Sample, read_labelled
 from edgebrain.types import Float64
@@ -70,14 +70,12 @@ def assess_run(folder: Path, *, threads: int | None = None) -> RunAnswers:
         temperature = float(trained.facts["splits"]["val"]["temperature"])
     except (KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{folder / MODEL} does not say how well it did on val.") from error
-    logits = network_logits(trained.net, prepared.images).astype(np.float64) / temperature
-    chances = np.exp(logits - logits.max(axis=1, keepdims=True))
     return RunAnswers(
         recipe=trained.recipe,
         facts=trained.facts,
         negative=NO_TUMOR if NO_TUMOR in data.labels else None,
         samples=prepared.samples,
-        probabilities=chances / chances.sum(axis=1, keepdims=True),
+        probabilities=probabilities_of(network_logits(trained.net, prepared.images), temperature),
         tested=tuple(chosen),
         command=train_command(trained.recipe, folder),
     )

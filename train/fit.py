@@ -33,7 +33,7 @@ from .loading import Place, training_loader, validation_loader
 from .models import build, save_model
 from .processes import Machines, check_precision, is_first, trainer_options
 from .progress import History, progress_callback, quiet_lightning
-from .scoring import score
+from .scoring import headline, judge_splits
 from .started import check_started_with, started_with
 from .tasks import left_out, without_rare
 from .transforms import canvas_side
@@ -42,6 +42,7 @@ CHECKPOINTS = "checkpoints"
 """Name of the folder in a run folder that a resume needs."""
 MODEL = "model.safetensors"
 METRICS = "metrics.json"
+EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def fit(
     """Train a recipe.
 
     The folder receives ``model.safetensors`` (weights of the epoch with the lowest validation loss),
-    ``metrics.json``, ``curves.png``, ``log/`` (``metrics.csv`` and TensorBoard's file), ``splits.csv`` and
-    ``checkpoints/{best,last}.ckpt``.
+    ``metrics.json``, ``evaluation.json`` (val and test with ROC curves, calibration and the figures of each class, as
+    ``edgebrain evaluate --json`` has them), ``curves.png``, ``log/`` (``metrics.csv`` and TensorBoard's file),
+    ``splits.csv`` and ``checkpoints/{best,last}.ckpt``.
 
     Args:
         recipe: Every number of the training.
@@ -219,6 +221,7 @@ def _finish(recipe: Recipe, data: Mapping[str, PreparedSet], folder: Path, histo
     weights = kept_weights(tree["state_dict"])
     net = build(recipe)
     net.load_state_dict(weights)
+    scores, evaluations = judge_splits(net, data, recipe)
     figures: dict[str, Any] = {
         "schema": 1,
         "recipe": recipe_tree(recipe),
@@ -230,10 +233,14 @@ def _finish(recipe: Recipe, data: Mapping[str, PreparedSet], folder: Path, histo
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
         "other_labels": left_out(given.samples, recipe.data),
         "unreadable": left_out_figures(given.unreadable, failed),
-        "splits": {split: score(net, prepared, recipe) for split, prepared in data.items() if split != "train"},
+        "splits": scores,
     }
     model = folder / MODEL
     save_model(model, weights, recipe, {k: v for k, v in figures.items() if k != "recipe"})
+    # Beside the model, whose header stays short: every figure with its interval, and the curves in a file of their own.
+    figures["evaluation"] = {split: headline(evaluation) for split, evaluation in evaluations.items()}
+    everything = {split: evaluation.to_dict() for split, evaluation in evaluations.items()}
+    write_whole(folder / EVALUATION, (json.dumps(everything) + "\n").encode())
     write_whole(folder / METRICS, (json.dumps(figures, indent=2) + "\n").encode())
     draw_curves(history.path, folder / "curves.png")
     return Run(folder, model, figures, tuple(one.message for one in failed))

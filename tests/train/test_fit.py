@@ -87,6 +87,20 @@ def whole(tiny: Recipe, phantoms: Samples, tmp_path: Path) -> Path:
     return fit(tiny, phantoms, tmp_path / "whole", threads=1).folder
 
 
+def check_evaluation(figures: dict[str, Any], everything: dict[str, Any]) -> None:
+    """Val and test have every figure with its interval, and the same values as without."""
+    assert list(figures["evaluation"]) == list(everything) == ["val", "test"]
+    for split, short in figures["evaluation"].items():
+        assert short["scans"] == short["groups"] == 8  # every drawing is a group of its own
+        assert short["accuracy"]["value"] == pytest.approx(figures["splits"][split]["accuracy"], abs=1e-5)
+        assert short["macro_f1"]["value"] == pytest.approx(figures["splits"][split]["macro_f1"], abs=1e-5)
+        for name in ("accuracy", "macro_f1", "macro_f2", "specificity", "sensitivity", "auroc", "ece"):
+            assert short[name]["low"] <= short[name]["value"] <= short[name]["high"]
+            assert "cluster" in short[name]["method"]
+        assert everything[split]["confusion"] == figures["splits"][split]["confusion"]
+        assert {curve["label"] for curve in everything[split]["roc"]} == {"glioma", "meningioma", "pituitary", "tumor"}
+
+
 def test_a_run_writes_all_its_files(
     tiny: Recipe, phantoms: Samples, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +113,7 @@ def test_a_run_writes_all_its_files(
     assert files == {
         "model.safetensors",
         "metrics.json",
+        "evaluation.json",
         "curves.png",
         "splits.csv",
         "log/metrics.csv",
@@ -109,6 +124,7 @@ def test_a_run_writes_all_its_files(
     assert figures == run.metrics
     assert figures["train"] == {"scans": 16, "unreadable": 0}
     assert {name: split["scans"] for name, split in figures["splits"].items()} == {"val": 8, "test": 8}
+    check_evaluation(figures, json.loads((run.folder / "evaluation.json").read_text()))
     assert [s.path for s in read_labelled(run.folder / "splits.csv")] == [s.path for s in phantoms]
     assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     rows = (run.folder / "log" / "metrics.csv").read_text().splitlines()
