@@ -53,6 +53,7 @@ class AuditRequest:
     seed: int = 0
     fractions: str = "0.7,0.15,0.15"
     held_out: str | None = None
+    test_kept: bool = False
 
 
 def require_training() -> None:
@@ -125,6 +126,8 @@ def run_audit(request: AuditRequest) -> int:
     Raises:
         UsageError: Options that make no sense, or data that cannot be audited.
     """
+    if request.held_out is not None and request.test_kept:
+        raise UsageError("--hold-out and --keep-test name two test splits.", remedy="Give one of them.")
     copies, groups = request.copy_threshold, request.group_threshold
     return auditing.run_audit(
         request.paths,
@@ -135,6 +138,7 @@ def run_audit(request: AuditRequest) -> int:
         splits_path=request.splits,
         fractions=_fractions(request.fractions),
         held_out=request.held_out,
+        test_kept=request.test_kept,
         seed=request.seed,
     )
 

@@ -84,6 +84,11 @@ def from_data(paths: Sequence[Path], labels: Sequence[str], *, seed: int, known:
     """
     samples = auditing.collect(paths, labels=(*labels, *known))
     check_classes(samples, labels)  # before an audit of minutes
+    if is_first() and any(s.split == "test" for s in samples):
+        sys.stderr.write(
+            "note: the data's own splits are not kept; to keep its test split, make splits with: "
+            "edgebrain audit DIR... --splits FILE.csv --keep-test\n"
+        )
     with auditing.progress_bar() as progress:
         report = auditing.audit(samples, progress=progress)
     if is_first():
