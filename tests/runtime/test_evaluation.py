@@ -295,5 +295,5 @@ def test_to_a_binary_model_every_kind_of_tumour_is_a_tumour() -> None:
     (note,) = set(kinds.notes) - set(plain.notes)
     assert "every kind of tumour in the truth counts as a tumour" in note
     assert kinds.to_dict() | {"notes": None} == plain.to_dict() | {"notes": None}
-    with pytest.raises(UsageError, match="'pituitary' is not a label of this model"):
+    with pytest.raises(UsageError, match="'meningioma' is not a label of this model"):
         six(labels=("glioma", "no_tumor"), probabilities=binary["probabilities"])
