@@ -256,7 +256,7 @@ def fewshot(
     scratch: Annotated[
         bool, typer.Option("--scratch/--no-scratch", help="Meta-train the recipe's network for each protocol.")
     ] = True,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
+    threads: Threads = None,
 ) -> int:
     """Test learning from a few scans honestly: what was seen before, and what was not.
 

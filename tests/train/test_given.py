@@ -26,12 +26,6 @@ TINY_BINARY = (
 FOUR = {"glioma": 8, "meningioma": 8, "no_tumor": 8, "pituitary": 8}
 
 
-@pytest.fixture
-def manifest(phantoms: Sequence[Sample], tmp_path: Path) -> Path:
-    write_samples(tmp_path / "four.csv", phantoms)
-    return tmp_path / "four.csv"
-
-
 def labels_of(path: Path) -> Counter[str]:
     return Counter(sample.label for sample in read_labelled(path))
 

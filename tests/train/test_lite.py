@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,7 @@ from edgebrain.train.config import load_recipe
 from edgebrain.train.lite import WEIGHTS_PACKAGE, LiteNet, SamePadConv
 from edgebrain.train.models import build, fresh
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def scans(count: int, side: int = 64) -> Tensor:

@@ -2,17 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-import typer
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from edgebrain.errors import TrainingError, UsageError
-from edgebrain.labelled import Sample, read_labelled, write_samples
+from edgebrain.labelled import Sample, read_labelled
 from edgebrain.train import run_all as running
-from edgebrain.train.cli import mount
 from edgebrain.train.config import load_recipe
 from edgebrain.train.fit import fit
 from edgebrain.train.given_splits import Given
@@ -32,25 +31,11 @@ class Crash(Callback):
             raise ArithmeticError
 
 
-@pytest.fixture
-def call(tiny_sets: Sequence[str]) -> Call:
+@pytest.fixture(name="call")
+def _call(call: Call, tiny_sets: Sequence[str]) -> Call:
     """``edgebrain train all`` with tiny recipes."""
-    app = typer.Typer(rich_markup_mode=None)
-    mount(app)
     sets = [word for item in tiny_sets for word in ("--set", item)]
-
-    def run(*arguments: object) -> int:
-        code = app(["train", "all", *sets, "--threads", "1", *map(str, arguments)], standalone_mode=False)
-        assert isinstance(code, int)
-        return code
-
-    return run
-
-
-@pytest.fixture
-def manifest(phantoms: Samples, tmp_path: Path) -> Path:
-    write_samples(tmp_path / "splits.csv", phantoms)
-    return tmp_path / "splits.csv"
+    return partial(call, "train", "all", *sets, "--threads", "1")
 
 
 def rows(out: str) -> dict[str, str]:

@@ -12,38 +12,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import typer
 
 from edgebrain.errors import EdgebrainError, MissingExtra, UsageError
-from edgebrain.labelled import Sample, read_labelled, write_samples
+from edgebrain.labelled import Sample, read_labelled
 from edgebrain.train import commands
-from edgebrain.train.cli import mount
 from edgebrain.train.config import recipe_names
 from edgebrain.train.given import from_data
 from edgebrain.train.given_splits import read_splits
 
 Samples = tuple[Sample, ...]
 Call = Callable[..., int]
-
-
-@pytest.fixture
-def call() -> Call:
-    """Runs the two commands as the program does."""
-    app = typer.Typer(rich_markup_mode=None)
-    mount(app)
-
-    def run(*arguments: object) -> int:
-        code = app([str(argument) for argument in arguments], standalone_mode=False)
-        assert isinstance(code, int)
-        return code
-
-    return run
-
-
-@pytest.fixture
-def manifest(phantoms: Samples, tmp_path: Path) -> Path:
-    write_samples(tmp_path / "splits.csv", phantoms)
-    return tmp_path / "splits.csv"
 
 
 @pytest.fixture
