@@ -232,12 +232,12 @@ def _finish(recipe: Recipe, data: Mapping[str, PreparedSet], folder: Path, histo
         "code_version": edgebrain.__version__,
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
         "other_labels": left_out(given.samples, recipe.data),
-        "unreadable": left_out_figures(given.unreadable, failed),
         "splits": scores,
     }
     model = folder / MODEL
     save_model(model, weights, recipe, {k: v for k, v in figures.items() if k != "recipe"})
-    # Beside the model, whose header stays short: every figure with its interval, and the curves in a file of their own.
+    # Not in the model, which is passed on: names of files, every figure with its interval, and the curves.
+    figures["unreadable"] = left_out_figures(given.unreadable, failed)
     figures["evaluation"] = {split: headline(evaluation) for split, evaluation in evaluations.items()}
     everything = {split: evaluation.to_dict() for split, evaluation in evaluations.items()}
     write_whole(folder / EVALUATION, (json.dumps(everything) + "\n").encode())

@@ -185,11 +185,12 @@ def _finish(recipe: Recipe, run: _Run, net: nn.Module, state: State) -> dict[str
         "data_sha256": digest(run.given.samples, recipe.data.labels),
         "code_version": edgebrain.__version__,
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
-        "unreadable": left_out_figures(run.given.unreadable, [one for d in data.values() for one in d.unreadable]),
         "splits": {s: _figures(net, recipe, prepared) for s, prepared in data.items() if s != "train"},
     }
     save_model(folder / "model.safetensors", state.weights, recipe, figures)
     figures["recipe"] = recipe_tree(recipe)
+    failed = [one for prepared in data.values() for one in prepared.unreadable]
+    figures["unreadable"] = left_out_figures(run.given.unreadable, failed)  # names do not belong into the model
     write_whole(folder / "metrics.json", (json.dumps(figures, indent=2) + "\n").encode())
     log = folder / "log" / "metrics.csv"
     log.parent.mkdir(exist_ok=True)

@@ -371,6 +371,7 @@ def test_files_that_cannot_be_used_are_counted_and_named(tiny: Recipe, phantoms:
     assert "gone.png" in run.unreadable[0]
     # In the figures by their names alone, with those that an audit had left out before.
     assert run.metrics["unreadable"] == {"count": 1, "files": ["gone.png"]}
+    assert "gone.png" not in json.dumps(load_model(run.model).facts)
 
 
 def test_the_splits_of_a_binary_run_keep_the_kinds_of_tumour(
