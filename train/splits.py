@@ -131,14 +131,15 @@ def keep_test(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACT
     own_val = (1.0, 0.0, 0.0) if "val" in held.values() else fractions
     split = _train_and_val(samples, rest, own_val, seed)
     known = {samples[i].group for i in inside}
-    return [
-        split[i]
-        if i in split
-        else replace(s, split="" if s.group in known else EXTERNAL)
-        if i in outside
-        else replace(s, split=s.split if _stays(s.split, held[s.group]) else "")
-        for i, s in enumerate(samples)
-    ]
+    kept: list[Sample] = []
+    for i, s in enumerate(samples):
+        if i in split:
+            kept.append(split[i])
+        elif i in outside:
+            kept.append(replace(s, split="" if s.group in known else EXTERNAL))
+        else:
+            kept.append(s if _stays(s.split, held[s.group]) else replace(s, split=""))
+    return kept
 
 
 _JUDGES = ("val", EXTERNAL, "test")

@@ -51,8 +51,9 @@ def test_the_recipe_has_the_numbers_of_system_a() -> None:
 
 
 def test_a_run_leaves_a_model_figures_and_curves(phantoms: tuple[Sample, ...], tmp_path: Path) -> None:
-    figures = meta_fit(recipe(), phantoms, tmp_path / "run", threads=1)
+    figures = meta_fit(recipe(), phantoms, tmp_path / "run", threads=1, unreadable=("broken.png",))
     written = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert written["unreadable"] == {"count": 1, "files": ["broken.png"]}
     assert written["splits"]["test"]["accuracy"] == figures["splits"]["test"]["accuracy"]
     assert 0 <= figures["splits"]["test"]["accuracy"]["value"] <= 1
     assert figures["iterations"] == 4
