@@ -17,6 +17,7 @@ import numpy as np
 
 import edgebrain
 from edgebrain import bundle as bundles
+from edgebrain.asked import asked_label
 from edgebrain.classifier import Classifier
 from edgebrain.errors import UsageError
 from edgebrain.heads import Head, write_head
@@ -134,13 +135,8 @@ def _sampler(targets: Indices, groups: Indices, rows: Indices, seed: int) -> Epi
 
 
 def _target(label: str, labels: tuple[str, ...]) -> int:
-    if label in labels:
-        return labels.index(label)
-    # A kind of tumour is a tumour; anything is, but what has none.
-    return labels.index(ANY_TUMOR) if ANY_TUMOR in labels and label in _KINDS else -1
-
-
-_KINDS = frozenset({"glioma", "meningioma", "pituitary"})
+    asked = asked_label(label, labels)
+    return labels.index(asked) if asked in labels else -1
 
 
 def _write(bundle: bundles.Bundle, made: Sequence[PackedHead], samples: Sequence[Sample], output: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 import edgebrain
 from edgebrain import bundle as bundles
+from edgebrain.asked import as_asked
 from edgebrain.errors import UsageError
 from edgebrain.labelled import NO_TUMOR, NOT_BRAIN_MRI, Sample
 from edgebrain.place import check_output, replacing
@@ -114,8 +115,9 @@ def export_bundle(request: ExportRequest) -> Exported:
     """
     check_output(request.output)
     trained = load_model(request.model)
-    _check_data(request, trained)
     recipe = trained.recipe
+    request = replace(request, samples=as_asked(request.samples, recipe.data.labels))
+    _check_data(request, trained)
     request.say("exporting to ONNX")
     maker = Maker(to_onnx(trained.net.deployed(), recipe.input, _metadata(trained, request.version)))
     request.say("reading validation scans")

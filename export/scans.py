@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgebrain.asked import as_asked
 from edgebrain.errors import UsageError
 from edgebrain.folders import folders_in, scans_below
 from edgebrain.labelled import Sample, read_labelled
@@ -47,7 +48,7 @@ def validation_samples(path: Path, labels: Sequence[str]) -> list[Sample]:
 
 
 def _chosen(path: Path, labels: Sequence[str], split: str) -> list[Sample]:
-    samples = read_labelled(path, labels=labels)
+    samples = as_asked(read_labelled(path, labels=labels), labels)
     if any(s.split == split for s in samples):
         samples = [s for s in samples if s.split == split]
     kept = [s for s in samples if s.label in labels and not s.copy_of and not s.conflict]

@@ -19,7 +19,7 @@ from edgebrain.errors import EngineFailed, EngineUnavailable
 from edgebrain.types import Float32, Image8, InputSpec, Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Answer = Callable[[Image8], Float32]
 
@@ -160,6 +160,16 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("EDGEBRAIN_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """The tensor library with one thread: another number of them may round otherwise."""
+    torch = pytest.importorskip("torch", reason="the extra 'train' brings torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session", name="make_manifest")

@@ -29,7 +29,7 @@ RUNTIME = (
     CLASSIFYING
     | WRITING
     | REPORTING
-    | {"labelled", "phantom", "inner", "adapt", "benchmark", "doctor", "selftest", "logs"}
+    | {"asked", "labelled", "phantom", "inner", "adapt", "benchmark", "doctor", "selftest", "logs"}
 )
 
 ALLOWED: dict[str, frozenset[str]] = {
@@ -65,6 +65,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "folders": frozenset({"errors", "readers"}),
     "labels": frozenset({"errors", "folders"}),
     "labelled": PURE | {"folders", "labels", "outputs"},
+    "asked": frozenset({"labelled"}),
     "board": frozenset(),
     "caches": frozenset({"errors"}),
     "engines": PURE | {"board", "bundle", "caches", "files", "arrays", "heads"},
@@ -75,7 +76,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "pipeline": CLASSIFYING | {"heap"},
     "results": WRITING,
     "stress": PURE | {"imaging", "preprocessing", "head"},
-    "evaluation": FIGURES | CLASSIFYING | {"labelled", "report", "stress"},
+    "evaluation": FIGURES | CLASSIFYING | {"asked", "labelled", "report", "stress"},
     "report": REPORTING | {"benchmark"},
     "adapt": RUNTIME | {"folders"},
     "benchmark": RUNTIME | {""},
@@ -86,10 +87,13 @@ ALLOWED: dict[str, frozenset[str]] = {
     "train": FIGURES
     | {
         "",
+        "decision",
+        "evaluation",
         "folders",
         "preprocessing",
         "readers",
         "imaging",
+        "asked",
         "labelled",
         "files",
         "outputs",

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from edgebrain.cpus import usable_cpus
+from edgebrain.decision import probabilities_of
 from edgebrain.errors import TrainingError
 from edgebrain.labelled import NO_TUMOR, Sample, read_labelled
 from edgebrain.types import Float64
@@ -22,7 +22,6 @@ from .dispatch import is_meta
 from .models import load_model
 from .recipe_text import toml_value
 from .scoring import network_logits
-from .tasks import as_asked
 
 MODEL = "model.safetensors"
 
@@ -64,21 +63,19 @@ def assess_run(folder: Path, *, threads: int | None = None) -> RunAnswers:
     torch.set_num_threads(threads or usable_cpus())
     trained = load_model(folder / MODEL)
     data = trained.recipe.data
-    samples = as_asked(read_labelled(folder / SPLITS_FILE, labels=data.labels), data.labels)
+    samples = read_labelled(folder / SPLITS_FILE, labels=data.labels)
     chosen = [sample for sample in select(samples, "test", data) if not sample.copy_of]
     prepared = prepare_samples(chosen, data.labels, trained.recipe.input, None)
     try:
         temperature = float(trained.facts["splits"]["val"]["temperature"])
     except (KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{folder / MODEL} does not say how well it did on val.") from error
-    logits = network_logits(trained.net, prepared.images).astype(np.float64) / temperature
-    chances = np.exp(logits - logits.max(axis=1, keepdims=True))
     return RunAnswers(
         recipe=trained.recipe,
         facts=trained.facts,
         negative=NO_TUMOR if NO_TUMOR in data.labels else None,
         samples=prepared.samples,
-        probabilities=chances / chances.sum(axis=1, keepdims=True),
+        probabilities=probabilities_of(network_logits(trained.net, prepared.images), temperature),
         tested=tuple(chosen),
         command=train_command(trained.recipe, folder),
     )

@@ -27,7 +27,7 @@ from . import audit_facts as facts
 from .audit_facts import Look
 from .audit_report import AuditReport, Unreadable, print_report, write_json
 from .similarity import ORIENTATIONS, Indices, components, join, keepers, thumbnail
-from .splits import DEFAULT_FRACTIONS, Fractions, by_group, hold_out
+from .splits import DEFAULT_FRACTIONS, Fractions, by_group, hold_out, keep_test
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -132,6 +132,7 @@ def run_audit(
     splits_path: Path | None = None,
     fractions: Fractions = DEFAULT_FRACTIONS,
     held_out: str | None = None,
+    test_kept: bool = False,
     seed: int = 0,
 ) -> int:
     """Audit folders and manifests, print the report, and write what is asked for; ``edgebrain audit``.
@@ -142,10 +143,10 @@ def run_audit(
         strict: Whether unreadable files, leakage and conflicts make the exit code 1.
         copy_threshold: Cosine over which two images are copies.
         group_threshold: Cosine over which two images belong to one group.
-        splits_path: Where to write a manifest with groups, copies, conflicts and a new split by group. Splits that the
-            data came with are audited, not kept.
+        splits_path: Where to write a manifest with groups, copies, conflicts and a new split by group.
         fractions: Shares of train, val and test.
         held_out: Source that is kept for test.
+        test_kept: Keep the test split that the data came with; else its splits are audited, and not kept.
         seed: Another seed gives another split.
 
     Returns:
@@ -158,10 +159,10 @@ def run_audit(
     with progress_bar() as progress:
         report = audit(samples, copy_threshold=copy_threshold, group_threshold=group_threshold, progress=progress)
     if splits_path is not None:
-        if held_out is None:
-            split = by_group(report.samples, fractions=fractions, seed=seed)
-        else:
+        if held_out is not None:
             split = hold_out(report.samples, held_out, fractions=fractions, seed=seed)
+        else:
+            split = (keep_test if test_kept else by_group)(report.samples, fractions=fractions, seed=seed)
         report = replace(report, splits=facts.split_rows(split))
         write_samples(splits_path, split)
     if json_path is not None:

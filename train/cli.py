@@ -198,8 +198,14 @@ def audit(
         str | None,
         typer.Option("--hold-out", metavar="SOURCE", help="Make this source, and what repeats it, the test split."),
     ] = None,
+    test_kept: Annotated[
+        bool, typer.Option("--keep-test", help="Keep the data's own test split; do not train on what repeats it.")
+    ] = False,
 ) -> int:
     """Look for copies, leakage between splits, contradictory labels and shortcuts in labelled data.
+
+    --splits makes new splits, in which patients and near-duplicates stay together; splits that the data came with are
+    only kept with --keep-test.
 
     Some calls:
 
@@ -208,6 +214,8 @@ def audit(
       edgebrain audit set-a/ set-b/ --splits splits.csv --json audit.json
 
       edgebrain audit set-a/ set-b/ --splits without-b.csv --hold-out set-b
+
+      edgebrain audit training-and-testing/ --splits published.csv --keep-test
     """
     from .commands import AuditRequest, run_audit
 
@@ -222,6 +230,7 @@ def audit(
             seed=seed,
             fractions=fractions,
             held_out=held_out,
+            test_kept=test_kept,
         )
     )
 
@@ -250,7 +259,7 @@ def fewshot(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a test that was stopped; what it finished is kept.")
     ] = False,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
+    threads: Threads = None,
 ) -> int:
     """Test learning from a few scans honestly: what was seen before, and what was not.
 

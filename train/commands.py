@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgebrain.asked import is_binary
 from edgebrain.errors import EXIT_OK, MissingExtra, UsageError, printable
-from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, Sample, read_labelled
 
 from . import audit as auditing
 from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, load_recipe, recipe_names
 from .dispatch import Done, check_meta_request, check_start, is_meta, train_recipe
-from .given_splits import read_splits
+from .given import labelled_samples
 from .processes import Machines, is_first
-from .splits import by_group, one_vocabulary
-from .tasks import as_asked, check_classes
 
 NEEDED = ("torch", "lightning", "torchmetrics", "safetensors", "matplotlib", "tensorboard")
 
@@ -55,6 +53,7 @@ class AuditRequest:
     seed: int = 0
     fractions: str = "0.7,0.15,0.15"
     held_out: str | None = None
+    test_kept: bool = False
 
 
 def require_training() -> None:
@@ -91,7 +90,7 @@ def list_recipes() -> int:
 
 
 def _task(labels: Sequence[str]) -> str:
-    return "any tumour" if set(labels) == {NO_TUMOR, ANY_TUMOR} else f"{len(labels)} classes"
+    return "any tumour" if is_binary(labels) else f"{len(labels)} classes"
 
 
 def run_train(request: TrainRequest) -> int:
@@ -109,9 +108,9 @@ def run_train(request: TrainRequest) -> int:
     check_meta_request(recipe, request.machines or Machines(), request.overrides)
     require_training()
     check_start(recipe, folder, resume=request.resume)  # before an audit of minutes
-    samples = labelled_samples(request, recipe, folder)
+    given = labelled_samples(request.data, request.splits, recipe, folder, resume=request.resume)
     done = train_recipe(
-        recipe, samples, folder, resume=request.resume, threads=request.threads, machines=request.machines
+        recipe, given, folder, resume=request.resume, threads=request.threads, machines=request.machines
     )
     if is_first():
         _print_done(recipe, done, folder)
@@ -127,6 +126,8 @@ def run_audit(request: AuditRequest) -> int:
     Raises:
         UsageError: Options that make no sense, or data that cannot be audited.
     """
+    if request.held_out is not None and request.test_kept:
+        raise UsageError("--hold-out and --keep-test name two test splits.", remedy="Give one of them.")
     copies, groups = request.copy_threshold, request.group_threshold
     return auditing.run_audit(
         request.paths,
@@ -137,6 +138,7 @@ def run_audit(request: AuditRequest) -> int:
         splits_path=request.splits,
         fractions=_fractions(request.fractions),
         held_out=request.held_out,
+        test_kept=request.test_kept,
         seed=request.seed,
     )
 
@@ -200,57 +202,10 @@ def check_sources(request: TrainRequest, folder: Path) -> None:
     """
     if request.data and request.splits:
         raise UsageError("--data and --splits say the same.", remedy="Give one of them.")
-    if not request.data and not request.splits and not (request.resume and _own_splits(folder).is_file()):
+    if not request.data and not request.splits and not (request.resume and (folder / SPLITS_FILE).is_file()):
         raise UsageError(
             "Nothing to train on.", remedy="Give --data DIR, or splits made by 'edgebrain audit --splits'."
         )
-
-
-def _own_splits(folder: Path) -> Path:
-    return folder / SPLITS_FILE
-
-
-def labelled_samples(request: TrainRequest, recipe: Recipe, folder: Path) -> Sequence[Sample]:
-    """The scans of a request, each in a split: given splits, those of the folder that goes on, or audited data."""
-    labels = recipe.data.labels
-    if request.splits:
-        samples = one_vocabulary(as_asked(read_splits(request.splits, labels=labels), labels))
-        check_classes(samples, labels)
-        return samples
-    own = _own_splits(folder)
-    # Processes beside the first find what it wrote; where they see no folder of its, they audit as it did.
-    if (request.resume or not is_first()) and own.is_file():
-        return read_labelled(own, labels=labels)
-    return by_group(audited(request.data, labels), seed=recipe.seed)
-
-
-def audited(paths: Sequence[Path], labels: Sequence[str], *, known: Sequence[str] = ()) -> Sequence[Sample]:
-    """Read and audit data sets for a recipe, and say how many scans there are.
-
-    Args:
-        paths: Labelled folders or CSV manifests.
-        labels: Of the recipe.
-        known: Further labels to accept.
-
-    Returns:
-        What can be read, with the recipe's labels, groups, copies and conflicts.
-
-    Raises:
-        EdgebrainError: The data cannot be used, or lacks a label.
-    """
-    samples = as_asked(auditing.collect(paths, labels=(*labels, *known)), labels)
-    check_classes(samples, labels)  # before an audit of minutes
-    with auditing.progress_bar() as progress:
-        report = auditing.audit(samples, progress=progress)
-    if is_first():
-        copies = report.images - report.unique
-        sys.stderr.write(
-            f"audit: {report.images} scans, {copies} copies, {len(report.conflicts)} conflicts, "
-            f"{len(report.unreadable)} unreadable, {report.groups} groups\n"
-        )
-        for one in report.unreadable:
-            sys.stderr.write(f"left out: {printable(one.message)}\n")
-    return report.samples
 
 
 def _print_done(recipe: Recipe, done: Done, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -14,18 +14,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from edgebrain.asked import as_asked
 from edgebrain.errors import ScanError, TrainingError
 from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, NOT_BRAIN_MRI, Sample
 from edgebrain.preprocessing import prepare
 from edgebrain.readers import read_middle
 from edgebrain.types import Float64, Image8, InputSpec
 
+from .audit_report import Unreadable
 from .augment import augment
 from .config import DataConfig, Recipe
 from .lesions import draw_lesion
 from .objective import outlier_target, some_tumor_target
 from .pictures import draw_picture, framed
-from .tasks import as_asked, capped
+from .tasks import capped
 
 Indices = np.ndarray[tuple[int], np.dtype[np.intp]]
 
@@ -54,13 +56,13 @@ class PreparedSet:
         images: uint8 [N, S, S].
         targets: int64 [N], index into the labels, or one of the targets above them (see objective.py).
         samples: Where they come from.
-        unreadable: Files that were left out, each with the reason.
+        unreadable: Files that were left out.
     """
 
     images: Image8
     targets: np.ndarray[tuple[int], np.dtype[np.int64]]
     samples: tuple[Sample, ...]
-    unreadable: tuple[str, ...]
+    unreadable: tuple[Unreadable, ...]
 
 
 def select(samples: Sequence[Sample], split: str, config: DataConfig) -> list[Sample]:
@@ -109,16 +111,16 @@ def prepare_samples(samples: Sequence[Sample], labels: Sequence[str], spec: Inpu
     """
     canvas = spec if side is None else replace(spec, width=side, height=side)
 
-    def read(sample: Sample) -> Image8 | str:
+    def read(sample: Sample) -> Image8 | Unreadable:
         try:
             image: Image8 = prepare(read_middle(sample.path), canvas).image[0]
         except ScanError as error:
-            return str(error)
+            return Unreadable(sample.path, error.code, str(error))
         return image
 
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(read, samples))
-    kept = [(s, r) for s, r in zip(samples, results, strict=True) if not isinstance(r, str)]
+    kept = [(s, r) for s, r in zip(samples, results, strict=True) if not isinstance(r, Unreadable)]
     if not kept:
         raise TrainingError("None of the scans could be read.", remedy="Run 'edgebrain audit' on the data folder.")
     index = {NOT_BRAIN_MRI: outlier_target(len(labels)), ANY_TUMOR: some_tumor_target(len(labels))}
@@ -127,22 +129,23 @@ def prepare_samples(samples: Sequence[Sample], labels: Sequence[str], spec: Inpu
         images=np.stack([image for _, image in kept]),
         targets=np.array([index[s.label] for s, _ in kept], np.int64),
         samples=tuple(s for s, _ in kept),
-        unreadable=tuple(r for r in results if isinstance(r, str)),
+        unreadable=tuple(r for r in results if isinstance(r, Unreadable)),
     )
 
 
-def digest(samples: Sequence[Sample]) -> str:
+def digest(samples: Sequence[Sample], labels: Collection[str] = ()) -> str:
     """Name the data that a model was made from.
 
     Args:
         samples: Labelled scans; their order counts.
+        labels: Of the model; samples count with the labels that it asks for.
 
     Returns:
         SHA-256, in hex, over one line a sample: source, file name without its folders, label and split. Where the files
         lie, their pixels, groups, copies and conflicts are not in it: splits that differ in nothing else are one data.
     """
     sha = hashlib.sha256()
-    for s in samples:
+    for s in as_asked(samples, labels):
         sha.update(
             f"{s.source}\0{s.path.rsplit('/', 1)[-1]}\0{s.label}\0{s.split}\n".encode("utf-8", "surrogateescape")
         )
@@ -158,7 +161,7 @@ def check_readable(prepared: PreparedSet, labels: Sequence[str], split: str) -> 
     missing = [label for i, label in enumerate(labels) if i not in prepared.targets]
     if missing:
         raise TrainingError(
-            f"No scan of {', '.join(missing)} in the {split} split can be read. {prepared.unreadable[0]}",
+            f"No scan of {', '.join(missing)} in the {split} split can be read. {prepared.unreadable[0].message}",
             remedy="Run 'edgebrain audit' on the data folder.",
         )
 

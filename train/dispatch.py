@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgebrain.errors import UsageError
-from edgebrain.labelled import Sample
 
 from .config import Recipe
+from .given_splits import Given
 from .processes import Machines, is_first
 
 
@@ -75,7 +75,7 @@ def check_meta_request(recipe: Recipe, machines: Machines, overrides: Sequence[s
 
 def train_recipe(
     recipe: Recipe,
-    samples: Sequence[Sample],
+    given: Given,
     folder: Path,
     *,
     resume: bool,
@@ -86,7 +86,7 @@ def train_recipe(
 
     Args:
         recipe: Every number of the training.
-        samples: Labelled scans with their split.
+        given: Labelled scans with their split, and what could not be read.
         folder: Run folder.
         resume: Go on from what :func:`state_file` names.
         threads: Threads of the tensor library.
@@ -102,9 +102,17 @@ def train_recipe(
         from .meta_fit import check_meta_folder, meta_fit
 
         check_meta_folder(folder, resume=resume)
-        run = meta_fit(recipe, samples, folder, resume=resume, threads=threads)
+        run = meta_fit(recipe, given.samples, folder, resume=resume, threads=threads, unreadable=given.unreadable)
     else:
         from .fit import fit
 
-        run = fit(recipe, samples, folder, resume=resume, threads=threads, machines=machines)
+        run = fit(
+            recipe,
+            given.samples,
+            folder,
+            resume=resume,
+            threads=threads,
+            machines=machines,
+            unreadable=given.unreadable,
+        )
     return Done(run.metrics, run.unreadable)

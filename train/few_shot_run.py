@@ -83,7 +83,7 @@ def run_few_shot(plan: Plan, samples: Sequence[Sample], report: Path, *, resume:
     work = Work(report, plan, samples, resume=resume)
     small = prepare_samples(wanted, LABELS, plan.recipe.input, None)
     chosen = chosen_protocols(protocols(small.samples), plan.only)
-    _warn_of_other_data(plan.models, models, digest(samples))
+    _warn_of_other_data(plan.models, models, samples)
     say_device()
     networks = Networks(plan, small, given, work)
     entries = [_Entry(plan.recipe.name, METHODS, networks.solver, ())] if plan.scratch else []
@@ -161,10 +161,10 @@ def _trainings(chosen: Sequence[Protocol], work: Work) -> list[dict[str, Any]]:
     return found
 
 
-def _warn_of_other_data(paths: Sequence[Path], models: Sequence[TrainedModel], data: str) -> None:
+def _warn_of_other_data(paths: Sequence[Path], models: Sequence[TrainedModel], samples: Sequence[Sample]) -> None:
     """Say which models may have been trained on scans that judge them here."""
     for path, one in zip(paths, models, strict=True):
-        if one.facts.get("data_sha256") != data:
+        if one.facts.get("data_sha256") != digest(samples, one.recipe.data.labels):
             sys.stderr.write(f"warning: {path} was made from other splits; it may know scans that judge it here\n")
 
 

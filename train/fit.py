@@ -19,27 +19,30 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 import edgebrain
 from edgebrain.cpus import usable_cpus
 from edgebrain.errors import UsageError
-from edgebrain.labelled import Sample, write_samples
+from edgebrain.labelled import Sample
 from edgebrain.outputs import write_whole
 
 from . import checkpoint
 from .board import Board
-from .config import SPLITS_FILE, Recipe, parse_recipe, recipe_tree
+from .config import SPLITS_FILE, Recipe, recipe_tree
 from .curves import draw_curves
 from .data import PreparedSet, check_readable, digest, prepare_samples, select
+from .given_splits import Given, left_out_figures, write_given
 from .learner import BEST, LAST, FitModule, Keeper, kept_weights
 from .loading import Place, training_loader, validation_loader
 from .models import build, save_model
 from .processes import Machines, check_precision, is_first, trainer_options
 from .progress import History, progress_callback, quiet_lightning
-from .scoring import score
-from .tasks import as_asked, left_out, without_rare
+from .scoring import headline, judge_splits
+from .started import check_started_with, started_with
+from .tasks import left_out, without_rare
 from .transforms import canvas_side
 
 CHECKPOINTS = "checkpoints"
 """Name of the folder in a run folder that a resume needs."""
 MODEL = "model.safetensors"
 METRICS = "metrics.json"
+EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,14 @@ def fit(
     threads: int | None = None,
     callbacks: Sequence[Callback] = (),
     machines: Machines | None = None,
+    unreadable: Sequence[str] = (),
 ) -> Run:
     """Train a recipe.
 
     The folder receives ``model.safetensors`` (weights of the epoch with the lowest validation loss),
-    ``metrics.json``, ``curves.png``, ``log/`` (``metrics.csv`` and TensorBoard's file), ``splits.csv`` and
-    ``checkpoints/{best,last}.ckpt``.
+    ``metrics.json``, ``evaluation.json`` (val and test with ROC curves, calibration and the figures of each class, as
+    ``edgebrain evaluate --json`` has them), ``curves.png``, ``log/`` (``metrics.csv`` and TensorBoard's file),
+    ``splits.csv`` and ``checkpoints/{best,last}.ckpt``.
 
     Args:
         recipe: Every number of the training.
@@ -76,6 +81,7 @@ def fit(
         threads: Threads of the tensor library; the CPUs that this process may use if None.
         callbacks: Further Lightning callbacks.
         machines: Processes that share every batch; what torchrun started, else one, if None.
+        unreadable: Names of files that were left out of the samples, since they cannot be read.
 
     Returns:
         The run; without figures in all processes but the first, which write nothing.
@@ -86,7 +92,7 @@ def fit(
         KeyboardInterrupt: The user stopped it; ``resume`` goes on.
     """
     check_precision(recipe.trainer.precision)
-    recipe = without_rare(recipe, as_asked(samples, recipe.data.labels))
+    recipe = without_rare(recipe, samples)
     if is_first() or resume:
         check_folder(folder, recipe, samples, resume=resume)
     torch.set_num_threads(threads or usable_cpus())
@@ -107,15 +113,15 @@ def fit(
             # Lightning starts the loader, and its workers start to draw, before it tells the sampler the epoch.
             sampler.set_epoch(checkpoint.load(last_checkpoint(folder))["epoch"] + 1)
         steps = recipe.trainer.epochs * (len(loader) // recipe.trainer.accumulate)
-        module = FitModule(recipe, steps, digest(samples))
+        module = FitModule(recipe, steps, started_with(recipe, samples))
         if is_first():
             _make_folder(folder)
-            write_samples(folder / SPLITS_FILE, samples)
+            write_given(folder / SPLITS_FILE, samples, unreadable)
         start = str(last_checkpoint(folder)) if resume else None
         trainer.fit(module, loader, validation_loader(recipe, data["val"], place), ckpt_path=start)
     if not is_first():
         return Run(folder, folder / MODEL, {})
-    return _finish(recipe, data, folder, history, samples)
+    return _finish(recipe, data, folder, history, Given(list(samples), tuple(unreadable)))
 
 
 def last_checkpoint(folder: Path) -> Path:
@@ -194,19 +200,7 @@ def check_folder(folder: Path, recipe: Recipe, samples: Sequence[Sample] | None 
             f"{folder} holds no run to resume: no epoch was finished.",
             remedy="Start it without --resume, in a new or emptied folder.",
         )
-    earlier = checkpoint.load(last).get("edgebrain", {})
-    if "recipe" not in earlier:
-        raise UsageError(f"{last} is no checkpoint of a training run.")
-    # Which labels are rare is known with the data only.
-    known = samples is not None or not recipe.data.rare_below
-    if known and parse_recipe(earlier["recipe"], str(last)) != recipe:
-        raise UsageError(
-            f"The run in {folder} was started with another recipe.", remedy="Use the same recipe and --set options."
-        )
-    if samples is not None and earlier.get("data") != digest(samples):
-        raise UsageError(
-            f"The run in {folder} was started with other data.", remedy=f"Use --splits {folder / SPLITS_FILE}."
-        )
+    check_started_with(checkpoint.load(last).get("edgebrain", {}), recipe, samples, folder)
 
 
 def _prepared(recipe: Recipe, samples: Sequence[Sample], split: str) -> PreparedSet:
@@ -216,27 +210,32 @@ def _prepared(recipe: Recipe, samples: Sequence[Sample], split: str) -> Prepared
     return prepared
 
 
-def _finish(
-    recipe: Recipe, data: Mapping[str, PreparedSet], folder: Path, history: History, samples: Sequence[Sample]
-) -> Run:
+def _finish(recipe: Recipe, data: Mapping[str, PreparedSet], folder: Path, history: History, given: Given) -> Run:
+    failed = [one for prepared in data.values() for one in prepared.unreadable]
     tree = checkpoint.load(folder / CHECKPOINTS / BEST)
     weights = kept_weights(tree["state_dict"])
     net = build(recipe)
     net.load_state_dict(weights)
+    scores, evaluations = judge_splits(net, data, recipe)
     figures: dict[str, Any] = {
         "schema": 1,
         "recipe": recipe_tree(recipe),
         "parameters": sum(p.numel() for p in net.parameters()),
         "best_epoch": tree["epoch"],
         "training_seconds": round(history.seconds, 1),
-        "data_sha256": digest(samples),
+        "data_sha256": digest(given.samples, recipe.data.labels),
         "code_version": edgebrain.__version__,
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
-        "other_labels": left_out(as_asked(samples, recipe.data.labels), recipe.data),
-        "splits": {split: score(net, prepared, recipe) for split, prepared in data.items() if split != "train"},
+        "other_labels": left_out(given.samples, recipe.data),
+        "splits": scores,
     }
     model = folder / MODEL
     save_model(model, weights, recipe, {k: v for k, v in figures.items() if k != "recipe"})
+    # Not in the model, which is passed on: names of files, every figure with its interval, and the curves.
+    figures["unreadable"] = left_out_figures(given.unreadable, failed)
+    figures["evaluation"] = {split: headline(evaluation) for split, evaluation in evaluations.items()}
+    everything = {split: evaluation.to_dict() for split, evaluation in evaluations.items()}
+    write_whole(folder / EVALUATION, (json.dumps(everything) + "\n").encode())
     write_whole(folder / METRICS, (json.dumps(figures, indent=2) + "\n").encode())
     draw_curves(history.path, folder / "curves.png")
-    return Run(folder, model, figures, tuple(reason for prepared in data.values() for reason in prepared.unreadable))
+    return Run(folder, model, figures, tuple(one.message for one in failed))

@@ -1,18 +1,88 @@
-"""Splits that somebody gives: all manifests together, without anything that trains a model and judges it too."""
+"""Splits that are given: all manifests together, without anything that trains a model and judges it too.
+
+What an audit could not read is in no split; its names are kept in a file beside the splits, so that a run which goes on
+still counts them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from edgebrain.errors import UsageError
 from edgebrain.folders import absolute
-from edgebrain.labelled import Sample, read_labelled
+from edgebrain.labelled import Sample, read_labelled, write_samples
+from edgebrain.outputs import write_whole
 
+from .audit_report import Unreadable
 from .splits import EXTERNAL, SPLITS
 
 _APART = (*map(set, combinations(SPLITS, 2)), {SPLITS[0], EXTERNAL})
+_LEFT_OUT = ".unreadable.json"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run is given.
+
+    Attributes:
+        samples: Labelled scans, each with its split.
+        unreadable: Names of the files that an audit could not read, without their folders.
+    """
+
+    samples: list[Sample]
+    unreadable: tuple[str, ...] = ()
+
+
+def names_of(unreadable: Iterable[Unreadable]) -> tuple[str, ...]:
+    """Names of files that cannot be used, sorted; folders, which may name a patient, are not in them."""
+    return tuple(sorted(one.path.replace("\\", "/").rsplit("/", 1)[-1] for one in unreadable))
+
+
+def left_out_figures(before: Sequence[str], unreadable: Iterable[Unreadable]) -> dict[str, Any]:
+    """Count and name the files that a run could not read.
+
+    Args:
+        before: Names of those that an audit found.
+        unreadable: Those that the run itself found.
+    """
+    names = sorted([*before, *names_of(unreadable)])
+    return {"count": len(names), "files": names}
+
+
+def unreadable_file(splits: Path) -> Path:
+    """The file beside a manifest that names what could not be read; there is none where all could."""
+    return splits.with_suffix(_LEFT_OUT)
+
+
+def write_given(splits: Path, samples: Sequence[Sample], unreadable: Sequence[str]) -> None:
+    """Write a manifest, and beside it the names of files that could not be read.
+
+    Raises:
+        EdgebrainError: A file cannot be written.
+    """
+    if unreadable:  # first: who finds the manifest must find them
+        write_whole(unreadable_file(splits), (json.dumps(sorted(unreadable)) + "\n").encode())
+    write_samples(splits, samples)
+
+
+def read_given(splits: Path, *, labels: Collection[str] = ()) -> Given:
+    """Read what :func:`write_given` wrote.
+
+    Raises:
+        UsageError: A file cannot be read.
+    """
+    samples = read_labelled(splits, labels=labels)
+    beside = unreadable_file(splits)
+    try:
+        names = json.loads(beside.read_bytes()) if beside.is_file() else []
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{beside} cannot be read: {error}.", remedy="Remove it; it only names files.") from error
+    return Given(samples, tuple(map(str, names)))
 
 
 def read_splits(paths: Sequence[Path], *, labels: Collection[str] = ()) -> list[Sample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from edgebrain.errors import TrainingError
 
-from .config import Recipe, recipe_tree
+from .config import Recipe
 from .models import fresh
 from .objective import Mixture, batch_loss, mix
 from .optimizers import Schedule, end_epoch, for_lightning, make_optimizer, make_schedule
@@ -50,13 +51,13 @@ class FitModule(lightning.LightningModule):
     Args:
         recipe: Every number.
         steps: Optimiser steps in the whole run, for the schedule.
-        data: Digest of the samples, kept in checkpoints.
+        start: What the run was started with, kept in checkpoints; see started.py.
     """
 
-    def __init__(self, recipe: Recipe, steps: int, data: str) -> None:
+    def __init__(self, recipe: Recipe, steps: int, start: Mapping[str, Any]) -> None:
         super().__init__()
         self.recipe = recipe
-        self.data = data
+        self.start = start
         self.steps = steps
         self.net = fresh(recipe).to(memory_format=torch.channels_last)
         decay = recipe.optimizer.ema_decay
@@ -134,7 +135,7 @@ class FitModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resume must agree with."""
-        checkpoint["edgebrain"] = {"recipe": recipe_tree(self.recipe), "data": self.data}
+        checkpoint["edgebrain"] = dict(self.start)
 
 
 def kept_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,23 +16,25 @@ import edgebrain
 from edgebrain.cpus import usable_cpus
 from edgebrain.errors import UsageError
 from edgebrain.intervals import group_index
-from edgebrain.labelled import Sample, write_samples
+from edgebrain.labelled import Sample
 from edgebrain.outputs import write_whole
 from edgebrain.types import Float64
 
 from . import checkpoint
 from .accelerator import find_device, say_device
-from .config import SPLITS_FILE, MetaConfig, Recipe, parse_recipe, recipe_tree
+from .config import SPLITS_FILE, MetaConfig, Recipe, recipe_tree
 from .curves import draw_curves
 from .data import PreparedSet, check_readable, digest, prepare_samples, select
 from .episodes import Episode, EpisodeSampler, Indices, pool_of
 from .fit import METRICS, MODEL, Run
+from .given_splits import Given, left_out_figures, write_given
 from .judging import Solver, accuracy_of, judge
 from .maml import Maml, Method, check_network, head_names
 from .meta_log import MetaLog
 from .meta_loop import State, Tasks, as_images, as_task, meta_train
 from .meta_progress import Watch
 from .models import fresh, save_model
+from .started import check_started_with, started_with
 
 STATE = "meta.safetensors"
 """Name of the file in a run folder's checkpoints that a resume needs."""
@@ -42,7 +44,13 @@ QUERIES = 15
 
 
 def meta_fit(
-    recipe: Recipe, samples: Sequence[Sample], folder: Path, *, resume: bool = False, threads: int | None = None
+    recipe: Recipe,
+    samples: Sequence[Sample],
+    folder: Path,
+    *,
+    resume: bool = False,
+    threads: int | None = None,
+    unreadable: Sequence[str] = (),
 ) -> Run:
     """Meta-train a recipe.
 
@@ -56,6 +64,7 @@ def meta_fit(
         folder: Run folder; made by the caller's check.
         resume: Go on from the folder's state; on a CPU the result equals that of an uninterrupted run.
         threads: Threads of the tensor library; the CPUs that this process may use if None.
+        unreadable: Names of files that were left out of the samples, since they cannot be read.
 
     Returns:
         The run, with the figures that are in ``metrics.json``.
@@ -76,15 +85,17 @@ def meta_fit(
         check_readable(prepared, recipe.data.labels, split)
     folder.mkdir(parents=True, exist_ok=True)
     state = _earlier(recipe, samples, folder) if resume else State()
-    write_samples(folder / SPLITS_FILE, samples)
+    write_given(folder / SPLITS_FILE, samples, unreadable)
     method = method_of(recipe.meta, net)
+    start = started_with(recipe, samples)
+
     tasks = episodes_of(data["train"], recipe, shots=recipe.meta.support, queries=recipe.meta.query, seed=recipe.seed)
     watched = episodes_of(data["val"], recipe, shots=recipe.meta.support, queries=recipe.meta.query, seed=recipe.seed)
     validation = [watched.task(i) for i in range(recipe.meta.check_tasks)]
     with Watch(recipe.meta.iterations, before=state.iteration) as watch, MetaLog(folder / "log", state.rows) as log:
 
         def keep(now: State) -> None:
-            tree = {"state": asdict(now), "recipe": recipe_tree(recipe), "data": digest(samples)}
+            tree = {"state": asdict(now), **start}
             checkpoint.save(folder / checkpoint_name(), tree)
             log.show(now.rows)
             watch.show(now)
@@ -99,9 +110,9 @@ def meta_fit(
             state=state,
             follow=keep,
         )
-    figures = _finish(recipe, _Made(samples, data, folder), net, state)
-    unreadable = tuple(reason for prepared in data.values() for reason in prepared.unreadable)
-    return Run(folder, folder / MODEL, figures, unreadable)
+    figures = _finish(recipe, _Made(Given(list(samples), tuple(unreadable)), data, folder), net, state)
+    reasons = tuple(one.message for prepared in data.values() for one in prepared.unreadable)
+    return Run(folder, folder / MODEL, figures, reasons)
 
 
 def check_meta_folder(folder: Path, *, resume: bool) -> None:
@@ -164,23 +175,13 @@ def solver(net: nn.Module, method: Method, images: Tensor) -> Solver:
 
 def _earlier(recipe: Recipe, samples: Sequence[Sample], folder: Path) -> State:
     tree = checkpoint.load(folder / checkpoint_name())
-    earlier = tree.get("recipe") if isinstance(tree, dict) else None
-    if not isinstance(earlier, dict) or "state" not in tree:
-        raise UsageError(f"{folder / checkpoint_name()} is no checkpoint of a meta-training.")
-    if parse_recipe(earlier, str(folder / checkpoint_name())) != recipe:
-        raise UsageError(
-            f"The run in {folder} was started with another recipe.", remedy="Use the same recipe and --set options."
-        )
-    if tree.get("data") != digest(samples):
-        raise UsageError(
-            f"The run in {folder} was started with other data.", remedy=f"Use --splits {folder / SPLITS_FILE}."
-        )
+    check_started_with(tree, recipe, samples, folder)
     return State(**tree["state"])
 
 
 @dataclass(frozen=True)
 class _Made:
-    samples: Sequence[Sample]
+    given: Given
     data: dict[str, PreparedSet]
     folder: Path
 
@@ -193,13 +194,15 @@ def _finish(recipe: Recipe, run: _Made, net: nn.Module, state: State) -> dict[st
         "best_iteration": state.best_iteration,
         "iterations": state.iteration,
         "training_seconds": round(state.seconds, 1),
-        "data_sha256": digest(run.samples),
+        "data_sha256": digest(run.given.samples, recipe.data.labels),
         "code_version": edgebrain.__version__,
         "train": {"scans": len(data["train"].targets), "unreadable": len(data["train"].unreadable)},
         "splits": {s: _figures(net, recipe, prepared, s) for s, prepared in data.items() if s != "train"},
     }
     save_model(folder / MODEL, state.weights, recipe, figures)
     figures["recipe"] = recipe_tree(recipe)
+    failed = [one for prepared in data.values() for one in prepared.unreadable]
+    figures["unreadable"] = left_out_figures(run.given.unreadable, failed)  # names do not belong into the model
     write_whole(folder / METRICS, (json.dumps(figures, indent=2) + "\n").encode())
     draw_curves(folder / "log" / "metrics.csv", folder / "curves.png", unit="iteration")
     return figures

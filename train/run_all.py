@@ -13,18 +13,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgebrain.asked import is_binary
 from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, EdgebrainError, UsageError, printable
-from edgebrain.labelled import Sample, read_labelled, write_samples
 
-from .commands import TrainRequest, audited, recipe_of, require_training
+from .commands import TrainRequest, recipe_of, require_training
 from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, load_recipe, recipe_names, recipe_tree
 from .dispatch import state_file, train_recipe
-from .given_splits import read_splits
+from .given import from_data, from_splits
+from .given_splits import Given, read_given, unreadable_file, write_given
 from .processes import Machines
-from .splits import by_group, one_vocabulary
-from .tasks import as_asked, check_classes, is_binary
+from .tasks import check_classes
 
-LEFTOVERS = frozenset({SPLITS_FILE, "log", "checkpoints"})
+LEFTOVERS = frozenset({SPLITS_FILE, unreadable_file(Path(SPLITS_FILE)).name, "log", "checkpoints"})
 """What a run leaves that was stopped before its first epoch was over."""
 _BINARY_SPLITS = "splits-binary.csv"
 _SPLIT_SEED = 0
@@ -119,27 +119,26 @@ class _Data:
         self.request = request
         self.folder = folder
         self.labels = tuple(dict.fromkeys(labels))
-        self.known: dict[bool, list[Sample]] = {}
+        self.known: dict[bool, Given] = {}
 
-    def of(self, recipe: Recipe) -> list[Sample]:
-        """The samples that a recipe learns from, each with its split."""
+    def of(self, recipe: Recipe) -> Given:
+        """The samples that a recipe learns from, each with its split, labelled as they were given."""
         binary = is_binary(recipe.data.labels)
         if binary not in self.known:
             self.known[binary] = self._made(recipe, self.folder / (_BINARY_SPLITS if binary else SPLITS_FILE))
-        samples = as_asked(self.known[binary], recipe.data.labels)
-        check_classes(samples, recipe.data.labels)
-        return samples
+        check_classes(self.known[binary].samples, recipe.data.labels)
+        return self.known[binary]
 
-    def _made(self, recipe: Recipe, splits: Path) -> list[Sample]:
+    def _made(self, recipe: Recipe, splits: Path) -> Given:
         if self.request.splits:
-            return one_vocabulary(as_asked(read_splits(self.request.splits, labels=self.labels), recipe.data.labels))
+            return Given(from_splits(self.request.splits, recipe.data.labels, known=self.labels))
         if splits.is_file():
             sys.stderr.write(f"splits: those of {printable(str(splits))}\n")
-            return read_labelled(splits, labels=self.labels)
-        samples = by_group(audited(self.request.data, recipe.data.labels, known=self.labels), seed=_SPLIT_SEED)
+            return read_given(splits, labels=self.labels)
+        given = from_data(self.request.data, recipe.data.labels, seed=_SPLIT_SEED, known=self.labels)
         splits.parent.mkdir(parents=True, exist_ok=True)
-        write_samples(splits, samples)
-        return samples
+        write_given(splits, given.samples, given.unreadable)
+        return given
 
 
 def _tried(recipe: Recipe, data: _Data, folder: Path, request: TrainRequest) -> Outcome:

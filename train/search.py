@@ -41,6 +41,7 @@ FAILURES = 3
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _IDENTITY = "identity"
+_WORDS = {"marks": "set of groups, copies or conflicts"}
 
 Pruning = Literal["median", "hyperband", "none"]
 Objective = Callable[[Trial, Mapping[str, Any]], float]
@@ -125,7 +126,8 @@ def open_study(
         maximise: Whether larger values are better.
         seed: Seed of what is drawn.
         pruner: What gives up trials.
-        identity: What all trials must have in common, as JSON types: recipe, data, objective.
+        identity: What all trials must have in common, as JSON types: what :func:`.started.started_with` says,
+            and the objective.
 
     Raises:
         UsageError: The storage cannot be used, or its study of that name searches for something else.
@@ -158,7 +160,9 @@ def open_study(
 
 
 def _same(known: Mapping[str, Any], identity: Mapping[str, Any], name: str) -> None:
-    other = sorted(key for key in identity if known.get(key) != identity[key])
+    # Studies from before a fact was kept go on without it.
+    facts = sorted(key for key in identity if known.get(key, identity[key]) != identity[key])
+    other = [_WORDS.get(key, key) for key in facts]
     if other:
         raise UsageError(
             f"The study {name!r} was started with another {' and another '.join(other)}.",

@@ -38,7 +38,7 @@ def usable(sample: Sample) -> bool:
 
 
 def by_group(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0) -> list[Sample]:
-    """Split by near-duplicate group, stratified by label and source.
+    """Split by near-duplicate group, stratified by label and source; an audit puts a patient's scans into one group.
 
     Args:
         samples: Each with a ``group``; only usable ones count towards the fractions.
@@ -52,25 +52,15 @@ def by_group(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACTI
     Raises:
         UsageError: The fractions make no sense, or a sample has no group.
     """
-    remedy = "Make a manifest with groups first: edgebrain audit DIR --splits FILE.csv"
-    return _grouped(samples, fractions, seed, what="near-duplicate group", remedy=remedy)
-
-
-def by_patient(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0) -> list[Sample]:
-    """Split by patient, stratified by label and source; like :func:`by_group` in all else.
-
-    Args:
-        samples: Each with its patient as ``group``, as read from the column ``patient`` or ``group`` of a manifest.
-        fractions: Shares of train, val and test; they sum to 1.
-        seed: Another seed gives another split.
-
-    Returns:
-        The samples in their order with ``split`` filled in.
-
-    Raises:
-        UsageError: The fractions make no sense, or a sample has no patient.
-    """
-    return _grouped(samples, fractions, seed, what="patient", remedy="Add the column 'patient' to the manifest.")
+    _check(fractions)
+    _need_groups(samples)
+    outside = other_vocabulary(samples)
+    clusters = _clusters((s.group, s) for i, s in enumerate(samples) if i not in outside)
+    chosen = _assign(clusters, fractions, seed)
+    external = {samples[i].group: EXTERNAL for i in outside}
+    shared = external.keys() & chosen.keys()
+    external.update(dict.fromkeys(shared, ""))
+    return [replace(s, split=external[s.group] if i in outside else chosen[s.group]) for i, s in enumerate(samples)]
 
 
 def hold_out(
@@ -93,88 +83,89 @@ def hold_out(
     Raises:
         UsageError: There is no such source, nothing is left to train on, or a sample has no group.
     """
+    _need_groups(samples)
     touched = {sample.group for sample in samples if sample.source == source}
     rest = [i for i, sample in enumerate(samples) if sample.group not in touched]
     if not touched or not rest:
         known = ", ".join(sorted({sample.source for sample in samples}))
         what = "every group has an image of it" if touched else f"there is no such source; known: {known}"
         raise UsageError(f"The source {source!r} cannot be held out: {what}.")
-    both = fractions[0] + fractions[1]
-    shares = (fractions[0] / both, fractions[1] / both, 0.0) if both > 0 else fractions
-    split = dict(zip(rest, by_group([samples[i] for i in rest], fractions=shares, seed=seed), strict=True))
+    split = _train_and_val(samples, rest, fractions, seed)
     return [split.get(i, replace(sample, split="test")) for i, sample in enumerate(samples)]
 
 
-def random_split(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0) -> list[Sample]:
-    """Split image by image, stratified by label and source.
+def keep_test(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0) -> list[Sample]:
+    """Keep the test split that data was published with, and its val split where it has one.
 
-    Copies and neighbouring slices land on both sides, so scores measure memory too: only to repeat published work.
+    Published splits put copies and neighbouring slices on both sides. What judges stays as it is, for comparison with
+    what others measured on it; what nearly repeats it is left out of training, so that memory earns nothing.
 
     Args:
-        samples: Any samples; told apart by label, source and file name, and by path where these are the same.
-        fractions: Shares of train, val and test; they sum to 1.
-        seed: Another seed gives another split.
+        samples: Each with a ``group``, and with ``split`` as read from folders or a manifest.
+        fractions: Shares of train and val in the rest; that of test is not used, and that of val only where the data
+            has no val split of its own.
+        seed: Another seed gives another split of the rest.
 
     Returns:
-        The samples in their order with ``split`` filled in.
+        The samples in their order. What has no split is split with what was published for training; what shares a group
+        with test or ``external``, or with a val split of the data, has none.
 
     Raises:
-        UsageError: The fractions make no sense.
+        UsageError: There is no test split, nothing is left to train on, or a sample has no group.
     """
     _check(fractions)
+    _need_groups(samples)
     outside = other_vocabulary(samples)
-    keys = _names(samples)
-    clusters = {keys[i]: _strata([s]) for i, s in enumerate(samples) if i not in outside}
-    chosen = _assign(clusters, fractions, seed)
-    return [replace(s, split=EXTERNAL if i in outside else chosen[keys[i]]) for i, s in enumerate(samples)]
-
-
-def official(samples: Sequence[Sample], *, val_fraction: float = 0.15, seed: int = 0) -> list[Sample]:
-    """Keep the split that a data set was published with; take val from train, by group where groups are known.
-
-    Args:
-        samples: With ``split`` as read from folders or a manifest.
-        val_fraction: Share of train that becomes val; not used where the data has a val split of its own.
-        seed: Another seed takes another val.
-
-    Returns:
-        The samples in their order. What has no split keeps none.
-
-    Raises:
-        UsageError: There is no train or no test split, or the fraction makes no sense.
-    """
-    present = {sample.split for sample in samples}
-    missing = [name for name in ("train", "test") if name not in present]
-    if missing:
+    inside = [i for i in range(len(samples)) if i not in outside]
+    held: dict[str, str] = {}  # the split that a group judges in
+    for name in _JUDGES:
+        held.update({samples[i].group: name for i in inside if samples[i].split == name})
+    rest = [i for i in inside if samples[i].group not in held]
+    has_test = "test" in held.values()
+    if not has_test or not rest:
+        what = "every group has an image that judges" if has_test else "the data has none"
         raise UsageError(
-            f"The data has no official {' and no official '.join(missing)} split.",
-            remedy="Give folders named Training and Testing, a manifest with the column 'split', or split by group.",
+            f"The data's own test split cannot be kept: {what}.",
+            remedy="Give folders named Training and Testing or a manifest with the column 'split', or split by group.",
         )
-    _check((1.0 - val_fraction, val_fraction, 0.0))
-    outside = other_vocabulary(samples)
-    kept = [replace(s, split=EXTERNAL) if i in outside else s for i, s in enumerate(samples)]
-    if "val" in present:
-        return kept
-    train = [i for i, s in enumerate(kept) if s.split == "train"]
-    names = _names([kept[i] for i in train])
-    keys = {i: f"group {kept[i].group}" if kept[i].group else name for i, name in zip(train, names, strict=True)}
-    clusters = _clusters((keys[i], kept[i]) for i in train)
-    chosen = _assign(clusters, (1.0 - val_fraction, val_fraction, 0.0), seed)
-    return [replace(s, split=chosen[keys[i]]) if i in keys else s for i, s in enumerate(kept)]
+    own_val = (1.0, 0.0, 0.0) if "val" in held.values() else fractions
+    split = _train_and_val(samples, rest, own_val, seed)
+    known = {samples[i].group for i in inside}
+    kept: list[Sample] = []
+    for i, s in enumerate(samples):
+        if i in split:
+            kept.append(split[i])
+        elif i in outside:
+            kept.append(replace(s, split="" if s.group in known else EXTERNAL))
+        else:
+            kept.append(s if _stays(s.split, held[s.group]) else replace(s, split=""))
+    return kept
 
 
-def _grouped(samples: Sequence[Sample], fractions: Fractions, seed: int, *, what: str, remedy: str) -> list[Sample]:
-    _check(fractions)
+_JUDGES = ("val", EXTERNAL, "test")
+"""Splits that data comes with and that are kept; of a group in more than one, the last counts."""
+
+
+def _stays(own: str, held: str) -> bool:
+    return own == held or {own, held} == {"test", EXTERNAL}
+
+
+def _train_and_val(
+    samples: Sequence[Sample], rest: Sequence[int], fractions: Fractions, seed: int
+) -> dict[int, Sample]:
+    """Split what is not kept for judging, by index."""
+    both = fractions[0] + fractions[1]
+    shares = (fractions[0] / both, fractions[1] / both, 0.0) if both > 0 else fractions
+    return dict(zip(rest, by_group([samples[i] for i in rest], fractions=shares, seed=seed), strict=True))
+
+
+def _need_groups(samples: Sequence[Sample]) -> None:
     without = next((sample for sample in samples if not sample.group), None)
     if without is not None:
-        raise UsageError(f"{without.path!r} has no {what}.", remedy=remedy)
-    outside = other_vocabulary(samples)
-    clusters = _clusters((s.group, s) for i, s in enumerate(samples) if i not in outside)
-    chosen = _assign(clusters, fractions, seed)
-    external = {samples[i].group: EXTERNAL for i in outside}
-    shared = external.keys() & chosen.keys()
-    external.update(dict.fromkeys(shared, ""))
-    return [replace(s, split=external[s.group] if i in outside else chosen[s.group]) for i, s in enumerate(samples)]
+        raise UsageError(
+            f"{without.path!r} has no near-duplicate group.",
+            remedy="Make a manifest with groups first: edgebrain audit DIR --splits FILE.csv",
+        )
 
 
 def _check(fractions: Fractions) -> None:
@@ -206,13 +197,6 @@ def one_vocabulary(samples: Sequence[Sample]) -> list[Sample]:
     """
     outside = other_vocabulary(samples)
     return [replace(s, split=EXTERNAL) if i in outside and s.split != SPLITS[0] else s for i, s in enumerate(samples)]
-
-
-def _names(samples: Sequence[Sample]) -> list[str]:
-    """Give every sample a name of its own that does not depend on where the data lies, as far as that goes."""
-    names = ["\0".join((s.label, s.source, s.path.replace("\\", "/").rsplit("/", 1)[-1])) for s in samples]
-    count = Counter(names)
-    return [name if count[name] == 1 else f"{name}\0{s.path}" for name, s in zip(names, samples, strict=True)]
 
 
 def _clusters(pairs: Iterable[tuple[str, Sample]]) -> dict[str, Counter[Stratum]]:

@@ -1,53 +1,33 @@
 """What a recipe asks of data that was labelled for another question.
 
-Two labels that are ``no_tumor`` and ``tumor`` make every kind of tumour a tumour. Any other labels leave the rest out:
-glioma against meningioma can be learnt from a set of four classes. Rare labels go, and no patient counts for too much.
+Two labels that are ``no_tumor`` and ``tumor`` make every kind of tumour a tumour (see edgebrain/asked.py); samples keep
+the labels that they were given, and everything here looks at them as the recipe asks. Any other labels leave the rest
+out: glioma against meningioma can be learnt from a set of four classes. Rare labels go, and no patient counts for too
+much.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
+from edgebrain.asked import as_asked
 from edgebrain.errors import TrainingError
-from edgebrain.labelled import ANY_TUMOR, CLASS_ALIASES, NO_TUMOR, NOT_BRAIN_MRI, Sample
+from edgebrain.labelled import ANY_TUMOR, NOT_BRAIN_MRI, Sample
 
 from .config import DataConfig, Recipe
 
-TUMORS = frozenset(CLASS_ALIASES.values()) - {NO_TUMOR, NOT_BRAIN_MRI}
-"""Labels that all say tumour."""
 _FEWEST_LABELS = 2
-
-
-def is_binary(labels: Collection[str]) -> bool:
-    """Say whether the labels ask for tumour or none, whatever its kind."""
-    return set(labels) == {NO_TUMOR, ANY_TUMOR}
-
-
-def as_asked(samples: Sequence[Sample], labels: Collection[str]) -> list[Sample]:
-    """Give samples the labels that a recipe asks for; twice is the same as once.
-
-    Args:
-        samples: Labelled by kind, or already as asked.
-        labels: Of the recipe.
-
-    Returns:
-        All samples in their order; for a binary recipe every kind of tumour is ``tumor``.
-    """
-    if not is_binary(labels):
-        return list(samples)
-    return [replace(s, label=ANY_TUMOR) if s.label in TUMORS else s for s in samples]
 
 
 def left_out(samples: Sequence[Sample], config: DataConfig) -> dict[str, int]:
     """Count the samples that a recipe has no use for, by label.
 
     Args:
-        samples: As :func:`as_asked` gives them.
+        samples: As they were given.
         config: Labels, and whether other pictures and scans with some tumour are wanted.
     """
     wanted = {
@@ -55,7 +35,7 @@ def left_out(samples: Sequence[Sample], config: DataConfig) -> dict[str, int]:
         *([NOT_BRAIN_MRI] if config.outliers else []),
         *([ANY_TUMOR] if config.some_tumor else []),
     }
-    return dict(sorted(Counter(s.label for s in samples if s.label not in wanted).items()))
+    return dict(sorted(Counter(s.label for s in as_asked(samples, config.labels) if s.label not in wanted).items()))
 
 
 def without_rare(recipe: Recipe, samples: Sequence[Sample]) -> Recipe:
@@ -63,7 +43,7 @@ def without_rare(recipe: Recipe, samples: Sequence[Sample]) -> Recipe:
 
     Args:
         recipe: As it was read.
-        samples: All splits; copies do not count.
+        samples: All splits, as they were given; copies do not count.
 
     Returns:
         The recipe to train; the same where nothing is rare.
@@ -73,7 +53,7 @@ def without_rare(recipe: Recipe, samples: Sequence[Sample]) -> Recipe:
     """
     if not recipe.data.rare_below:
         return recipe
-    counts = Counter(s.label for s in samples if not s.copy_of)
+    counts = Counter(s.label for s in as_asked(samples, recipe.data.labels) if not s.copy_of)
     kept = tuple(label for label in recipe.data.labels if counts[label] >= recipe.data.rare_below)
     if len(kept) < _FEWEST_LABELS:
         found = ", ".join(f"{label} {counts[label]}" for label in recipe.data.labels)
@@ -110,13 +90,13 @@ def check_classes(samples: Sequence[Sample], labels: Sequence[str]) -> None:
     """Refuse data that lacks a class, before any long work.
 
     Args:
-        samples: As :func:`as_asked` gives them.
+        samples: As they were given.
         labels: Of the recipe.
 
     Raises:
         TrainingError: A label has no scan.
     """
-    counts = Counter(s.label for s in samples)
+    counts = Counter(s.label for s in as_asked(samples, labels))
     missing = [label for label in labels if not counts[label]]
     if missing:
         found = ", ".join(f"{label} {n}" for label, n in sorted(counts.items()))

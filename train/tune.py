@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgebrain.errors import EXIT_OK, MissingExtra, UsageError, printable
-from edgebrain.labelled import write_samples
 
-from .commands import TrainRequest, check_sources, labelled_samples, require_training
-from .config import SPLITS_FILE, load_recipe, recipe_tree, search_space
+from .commands import TrainRequest, check_sources, require_training
+from .config import SPLITS_FILE, load_recipe, search_space
 from .dispatch import is_meta
+from .given import labelled_samples
+from .given_splits import write_given
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -76,7 +77,8 @@ def run_tune(request: TuneRequest) -> int:
     require_training()
     if importlib.util.find_spec("optuna") is None:
         raise MissingExtra("a search", extra="train", module="optuna")
-    samples = labelled_samples(source, recipe, folder)
+    given = labelled_samples(source.data, source.splits, recipe, folder, resume=source.resume)
+    samples = given.samples
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -85,8 +87,10 @@ def run_tune(request: TuneRequest) -> int:
     from .data import digest
     from .search import Plan, make_pruner, open_study, public_url, search, storage_errors
     from .search_results import Outcome, write_results
+    from .started import started_with
     from .trials import Bench
 
+    data = digest(samples, recipe.data.labels)
     url = request.storage or f"sqlite:///{folder / 'study.db'}"
     study = open_study(
         url,
@@ -94,12 +98,12 @@ def run_tune(request: TuneRequest) -> int:
         maximise=request.objective != "loss",
         seed=recipe.seed,
         pruner=make_pruner(request.pruner, recipe.trainer.epochs),
-        identity={"recipe": recipe_tree(recipe), "data": digest(samples), "objective": request.objective},
+        identity={**started_with(recipe, samples), "objective": request.objective},
     )
     if not own.is_file():
-        write_samples(own, samples)
+        write_given(own, samples, given.unreadable)
     bench = Bench(recipe, samples, folder, goal=request.objective, threads=request.threads)
-    outcome = Outcome(recipe, space, request.objective, public_url(url), digest(samples), _command(request, folder))
+    outcome = Outcome(recipe, space, request.objective, public_url(url), data, _command(request, folder))
     plan = Plan(space, request.trials, recipe.seed, request.timeout)
     with storage_errors(url):
         bench.tidy(study.get_trials(deepcopy=False))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgebrain.asked import as_asked
 from edgebrain.cli.progress import progress
 from edgebrain.cli.requests import ModelRequest
 from edgebrain.errors import EXIT_OK, UsageError, printable
@@ -149,7 +150,7 @@ def _bundle(folder: Path, before: Sequence[Entry], request: CompareRequest) -> E
                 f"No run with the labels of {folder} says which scans to test it with.",
                 remedy="Name them with --splits CSV.",
             )
-        given = read_labelled(splits, split="test", labels=manifest.labels)
+        given = as_asked(read_labelled(splits, split="test", labels=manifest.labels), manifest.labels)
         samples = [s for s in given if not s.copy_of and s.label in manifest.labels]
         if not samples:
             raise UsageError(f"{splits} has no test scan with a label of {folder}.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgebrain.asked import asked_label
 from edgebrain.calibration import bin_index, brier_terms, nll_terms, weighted_calibration_error
 from edgebrain.errors import UsageError
 from edgebrain.intervals import Estimate, bootstrap, estimate, group_index, proportion
@@ -47,6 +48,7 @@ class Case:
         labels: K names; in a collapsed case ``tumor`` and the negative label.
         negative: Index of the negative label, or None.
         collapsed: Whether all tumour labels of the model were added up.
+        merged: Whether the truth names kinds of tumour that the model does not tell apart; each counts as a tumour.
         truth: int [N].
         predicted: int [N], the most probable label.
         probabilities: float64 [N, K].
@@ -62,6 +64,7 @@ class Case:
     probabilities: Float64
     triage: Numbers
     groups: Indices | None
+    merged: bool = False
 
     @property
     def confidence(self) -> Float64:
@@ -103,6 +106,8 @@ def make_case(
     """
     chances = np.asarray(probabilities, np.float64)
     _check(labels, negative, truth, chances, triage=triage, groups=groups)
+    asked = [asked_label(name, labels) for name in truth]
+    merged, truth = asked != list(truth), asked
     collapsed = not set(truth) <= set(labels)
     if collapsed:
         names, own = _tumor_or_not(labels, negative, truth)
@@ -120,6 +125,7 @@ def make_case(
         probabilities=chances,
         triage=np.array([Triage(value).value for value in triage]),
         groups=None if groups is None else group_index(groups),
+        merged=merged,
     )
 
 

@@ -2,6 +2,7 @@
 
 Truth may name the model's own labels, or only say whether there is a tumour (``tumor`` or ``yes`` against the negative
 label or ``no``). Then the probabilities of all tumour labels are added up, and the evaluation is about tumours alone.
+A model that only says whether there is a tumour is judged on that: every kind of tumour in the truth is one.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def evaluate_arrays(  # noqa: PLR0917 - parallel inputs, one row a scan
     Args:
         labels: The K labels of the model.
         negative: The one that means no tumour, or None.
-        truth: N true labels. If any is ``tumor``, ``tumour``, ``yes``, ``no``, ``no_tumor`` or ``no_tumour`` without
+        truth: N true labels. For a model whose labels are ``no_tumor`` and ``tumor``, every kind of tumour is
+            ``tumor``. Else, if any is ``tumor``, ``tumour``, ``yes``, ``no``, ``no_tumor`` or ``no_tumour`` without
             being a label of the model, all tumours are taken together.
         probabilities: float [N, K], calibrated as the model gives them.
         triage: N values of ``Triage``.
@@ -156,6 +158,10 @@ def _notes(case: Case, failed: int) -> tuple[str, ...]:
         notes.append(
             "The truth only says whether there is a tumour: the probabilities of all tumour labels are added up, and "
             "which kind of tumour it is was not evaluated."
+        )
+    if case.merged:
+        notes.append(
+            "The model only says whether there is a tumour: every kind of tumour in the truth counts as a tumour."
         )
     absent = [label for k, label in enumerate(case.labels) if not (case.truth == k).any()]
     if absent:

@@ -6,7 +6,6 @@ The cheap ones of each kind run always. The rest differ from them in depth and w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -53,12 +52,7 @@ ELSEWHERE = {"edge", "lite0"}
 """Exported by other tests, or a teacher that is never exported."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def recipe_of(case: Case) -> Recipe:

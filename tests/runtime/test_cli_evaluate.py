@@ -11,9 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
+from edgebrain.classifier import Classifier
 from edgebrain.cli.app import run
 from edgebrain.errors import EXIT_MISSING, EXIT_USAGE
+from edgebrain.evaluation.run import evaluate_samples
+from edgebrain.evaluation.stress import stress_samples
+from edgebrain.labelled import read_labelled
 from edgebrain.phantom import PhantomSpec, draw_phantom
+from edgebrain.stress.changes import STRESSES
 
 CLASSES = ("glioma", "meningioma_tumor", "notumor", "pituitary")
 
@@ -126,3 +131,16 @@ def test_bad_data_is_one_error(
 def test_unknown_split_is_one_error(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", str(data), "--split", "val"]) == 2
     assert "val" in capsys.readouterr().err
+
+
+def test_a_binary_model_is_evaluated_and_stressed_on_four_classes(
+    data: Path, make_classifier: Callable[..., Classifier]
+) -> None:
+    samples = read_labelled(data, labels=("no_tumor", "tumor"))
+    classifier = make_classifier(lambda images: np.zeros((len(images), 2), np.float32), labels=("no_tumor", "tumor"))
+    evaluation = evaluate_samples(classifier, samples)
+    assert [row.support for row in evaluation.per_class] == [3, 9]
+    assert evaluation.tumor is not None
+    assert evaluation.tumor.tumors == 9
+    assert any("every kind of tumour" in note for note in evaluation.notes)
+    assert stress_samples(classifier, samples, stresses=STRESSES[:1], resamples=10).n == 12

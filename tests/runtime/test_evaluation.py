@@ -283,3 +283,17 @@ def test_the_order_of_scans_does_not_change_the_figures(order: list[int]) -> Non
 def test_bad_input_is_refused_with_one_clear_error(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         six(**changes)
+
+
+def test_to_a_binary_model_every_kind_of_tumour_is_a_tumour() -> None:
+    none = CHANCES[:, 2]
+    binary = {"labels": ("no_tumor", "tumor"), "probabilities": np.stack((none, 1 - none), axis=1)}
+    kinds = six(**binary)
+    plain = six(**binary, truth=[name if name == "no_tumor" else "tumor" for name in TRUTH])
+    assert kinds.mode == "labels"
+    assert kinds.confusion == ((2, 0), (1, 3))
+    (note,) = set(kinds.notes) - set(plain.notes)
+    assert "every kind of tumour in the truth counts as a tumour" in note
+    assert kinds.to_dict() | {"notes": None} == plain.to_dict() | {"notes": None}
+    with pytest.raises(UsageError, match="'meningioma' is not a label of this model"):
+        six(labels=("glioma", "no_tumor"), probabilities=binary["probabilities"])

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import cv2
 import pytest
+import typer
 
-from edgebrain.labelled import Sample
+from edgebrain.labelled import Sample, write_samples
 from edgebrain.phantom import PhantomSpec, draw_phantom
+from edgebrain.train.cli import mount
 from edgebrain.train.config import Recipe, load_recipe
 
 KINDS = {"glioma": "hemisphere", "meningioma": "edge", "no_tumor": "none", "pituitary": "base"}
@@ -51,3 +56,24 @@ def tiny_sets() -> tuple[str, ...]:
 def tiny() -> Recipe:
     """The default recipe, made tiny."""
     return load_recipe("edge", list(TINY))
+
+
+@pytest.fixture
+def manifest(phantoms: tuple[Sample, ...], tmp_path: Path) -> Path:
+    """The phantoms as a manifest with splits."""
+    write_samples(tmp_path / "splits.csv", phantoms)
+    return tmp_path / "splits.csv"
+
+
+@pytest.fixture
+def call() -> Callable[..., int]:
+    """Runs the commands of this half as the program does."""
+    app = typer.Typer(rich_markup_mode=None)
+    mount(app)
+
+    def run(*arguments: object) -> int:
+        code = app([str(argument) for argument in arguments], standalone_mode=False)
+        assert isinstance(code, int)
+        return code
+
+    return run

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,7 @@ from edgebrain.train.cnn import PlainCnn
 from edgebrain.train.config import load_recipe
 from edgebrain.train.models import build, load_model, parameter_counts, save_model
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made(name: str, *sets: str) -> PlainCnn:

@@ -68,10 +68,8 @@ def test_files_that_cannot_be_read_are_left_out_and_named(phantoms: Samples, tmp
     prepared = prepare_samples([bad[0], *phantoms[:3], bad[1]], LABELS, SPEC, None)
     assert prepared.samples == phantoms[:3]
     assert len(prepared.images) == len(prepared.targets) == 3
-    assert [name in reason for name, reason in zip(("gone.png", "text.png"), prepared.unreadable, strict=True)] == [
-        True,
-        True,
-    ]
+    assert [one.path for one in prepared.unreadable] == [sample.path for sample in bad]
+    assert all(sample.path in one.message for sample, one in zip(bad, prepared.unreadable, strict=True))
     with pytest.raises(TrainingError, match="None of the scans could be read"):
         prepare_samples(bad, LABELS, SPEC, None)
 

@@ -13,8 +13,9 @@ import pytest
 from edgebrain.errors import UsageError
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.train import checkpoint, meta_fit
-from edgebrain.train.commands import TrainRequest, audited, run_train
+from edgebrain.train.commands import TrainRequest, run_train
 from edgebrain.train.config import load_recipe
+from edgebrain.train.given import from_data
 from edgebrain.train.processes import Machines
 from edgebrain.train.run_all import _alone, _recipe, run_all
 from edgebrain.train.tune import TuneRequest, run_tune
@@ -103,5 +104,5 @@ def test_files_that_the_audit_cannot_read_are_named(
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     write_samples(tmp_path / "all.csv", [*phantoms, Sample(str(tmp_path / "broken.png"), "glioma")])
-    audited([tmp_path / "all.csv"], load_recipe("edge").data.labels)
+    from_data([tmp_path / "all.csv"], load_recipe("edge").data.labels, seed=0)
     assert re.search(r"left out: .*broken\.png", capsys.readouterr().err)

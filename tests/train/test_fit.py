@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,7 @@ class StopAfter(Callback):
             raise self.error
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def trained(folder: Path) -> dict[str, Any]:
@@ -87,6 +82,20 @@ def whole(tiny: Recipe, phantoms: Samples, tmp_path: Path) -> Path:
     return fit(tiny, phantoms, tmp_path / "whole", threads=1).folder
 
 
+def check_evaluation(figures: dict[str, Any], everything: dict[str, Any]) -> None:
+    """Val and test have every figure with its interval, and the same values as without."""
+    assert list(figures["evaluation"]) == list(everything) == ["val", "test"]
+    for split, short in figures["evaluation"].items():
+        assert short["scans"] == short["groups"] == 8  # every drawing is a group of its own
+        assert short["accuracy"]["value"] == pytest.approx(figures["splits"][split]["accuracy"], abs=1e-5)
+        assert short["macro_f1"]["value"] == pytest.approx(figures["splits"][split]["macro_f1"], abs=1e-5)
+        for name in ("accuracy", "macro_f1", "macro_f2", "specificity", "sensitivity", "auroc", "ece"):
+            assert short[name]["low"] <= short[name]["value"] <= short[name]["high"]
+            assert "cluster" in short[name]["method"]
+        assert everything[split]["confusion"] == figures["splits"][split]["confusion"]
+        assert {curve["label"] for curve in everything[split]["roc"]} == {"glioma", "meningioma", "pituitary", "tumor"}
+
+
 def test_a_run_writes_all_its_files(
     tiny: Recipe, phantoms: Samples, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +108,7 @@ def test_a_run_writes_all_its_files(
     assert files == {
         "model.safetensors",
         "metrics.json",
+        "evaluation.json",
         "curves.png",
         "splits.csv",
         "log/metrics.csv",
@@ -109,6 +119,7 @@ def test_a_run_writes_all_its_files(
     assert figures == run.metrics
     assert figures["train"] == {"scans": 16, "unreadable": 0}
     assert {name: split["scans"] for name, split in figures["splits"].items()} == {"val": 8, "test": 8}
+    check_evaluation(figures, json.loads((run.folder / "evaluation.json").read_text()))
     assert [s.path for s in read_labelled(run.folder / "splits.csv")] == [s.path for s in phantoms]
     assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     rows = (run.folder / "log" / "metrics.csv").read_text().splitlines()
@@ -310,6 +321,8 @@ def test_resume_wants_the_same_recipe(phantoms: Samples, tiny_sets: Sequence[str
 def test_resume_wants_the_same_data(tiny: Recipe, phantoms: Samples, whole: Path) -> None:
     with pytest.raises(UsageError, match=r"started with other data.*splits\.csv"):
         fit(tiny, phantoms[1:], whole, threads=1, resume=True)
+    with pytest.raises(UsageError, match=r"other groups, copies or conflicts.*splits\.csv"):
+        fit(tiny, [replace(s, group="one") for s in phantoms], whole, threads=1, resume=True)
 
 
 def test_resume_refuses_what_is_no_training_checkpoint(tiny: Recipe, phantoms: Samples, tmp_path: Path) -> None:
@@ -356,6 +369,9 @@ def test_files_that_cannot_be_used_are_counted_and_named(tiny: Recipe, phantoms:
     assert run.metrics["train"] == {"scans": 16, "unreadable": 1}
     assert len(run.unreadable) == 1
     assert "gone.png" in run.unreadable[0]
+    # In the figures by their names alone, with those that an audit had left out before.
+    assert run.metrics["unreadable"] == {"count": 1, "files": ["gone.png"]}
+    assert "gone.png" not in json.dumps(load_model(run.model).facts)
 
 
 def test_the_splits_of_a_binary_run_keep_the_kinds_of_tumour(
@@ -366,5 +382,5 @@ def test_the_splits_of_a_binary_run_keep_the_kinds_of_tumour(
     )
     run = fit(recipe, phantoms, tmp_path / "run", threads=1)
     assert read_labelled(tmp_path / "run" / "splits.csv") == list(phantoms)
-    assert run.metrics["data_sha256"] == digest(phantoms)
+    assert run.metrics["data_sha256"] == digest(phantoms, recipe.data.labels)
     assert run.metrics["other_labels"] == {}

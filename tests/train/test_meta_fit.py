@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,9 @@ def test_the_recipe_has_the_numbers_of_system_a() -> None:
 
 
 def test_a_run_leaves_a_model_figures_and_curves(phantoms: tuple[Sample, ...], tmp_path: Path) -> None:
-    figures = meta_fit(recipe(), phantoms, tmp_path / "run", threads=1).metrics
+    figures = meta_fit(recipe(), phantoms, tmp_path / "run", threads=1, unreadable=("broken.png",)).metrics
     written = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert written["unreadable"] == {"count": 1, "files": ["broken.png"]}
     assert written["splits"]["test"]["accuracy"] == figures["splits"]["test"]["accuracy"]
     assert 0 <= figures["splits"]["test"]["accuracy"]["value"] <= 1
     assert figures["iterations"] == 4
@@ -133,6 +135,9 @@ def test_another_recipe_does_not_resume(phantoms: tuple[Sample, ...], tmp_path: 
     meta_fit(recipe(), phantoms, tmp_path / "run", threads=1)
     with pytest.raises(UsageError, match="another recipe"):
         meta_fit(recipe("meta.lr=0.1"), phantoms, tmp_path / "run", resume=True, threads=1)
+    others = [replace(s, group=s.label) for s in phantoms]
+    with pytest.raises(UsageError, match="other groups"):
+        meta_fit(recipe(), others, tmp_path / "run", resume=True, threads=1)
 
 
 def test_a_taken_folder_is_refused(tmp_path: Path) -> None:

@@ -2,19 +2,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-import typer
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from edgebrain.errors import TrainingError, UsageError
-from edgebrain.labelled import Sample, read_labelled, write_samples
+from edgebrain.labelled import Sample, read_labelled
 from edgebrain.train import run_all as running
-from edgebrain.train.cli import mount
 from edgebrain.train.config import load_recipe
 from edgebrain.train.fit import fit
+from edgebrain.train.given_splits import Given
+from edgebrain.train.splits import by_group
 
 Samples = tuple[Sample, ...]
 Call = Callable[..., int]
@@ -30,25 +31,11 @@ class Crash(Callback):
             raise ArithmeticError
 
 
-@pytest.fixture
-def call(tiny_sets: Sequence[str]) -> Call:
+@pytest.fixture(name="call")
+def _call(call: Call, tiny_sets: Sequence[str]) -> Call:
     """``edgebrain train all`` with tiny recipes."""
-    app = typer.Typer(rich_markup_mode=None)
-    mount(app)
     sets = [word for item in tiny_sets for word in ("--set", item)]
-
-    def run(*arguments: object) -> int:
-        code = app(["train", "all", *sets, "--threads", "1", *map(str, arguments)], standalone_mode=False)
-        assert isinstance(code, int)
-        return code
-
-    return run
-
-
-@pytest.fixture
-def manifest(phantoms: Samples, tmp_path: Path) -> Path:
-    write_samples(tmp_path / "splits.csv", phantoms)
-    return tmp_path / "splits.csv"
+    return partial(call, "train", "all", *sets, "--threads", "1")
 
 
 def rows(out: str) -> dict[str, str]:
@@ -99,20 +86,21 @@ def test_data_is_audited_once_a_vocabulary(
 ) -> None:
     audits: list[Sequence[str]] = []
 
-    def audited(paths: Sequence[Path], labels: Sequence[str], *, known: Sequence[str]) -> Sequence[Sample]:
+    def from_data(paths: Sequence[Path], labels: Sequence[str], *, seed: int, known: Sequence[str]) -> Given:
         assert paths == (tmp_path,)
         assert set(labels) <= set(known)
         audits.append(labels)
-        return [replace(s, split="") for s in phantoms]
+        return Given(by_group([replace(s, split="") for s in phantoms], seed=seed), ("broken.png",))
 
     trained: list[Sequence[Sample]] = []
 
-    def failing(recipe: object, samples: Sequence[Sample], *_: object, **__: object) -> None:
+    def failing(recipe: object, samples: Sequence[Sample], *_: object, unreadable: object, **__: object) -> None:
         del recipe
+        assert unreadable == ("broken.png",)  # also where the splits are read again
         trained.append(samples)
         raise TrainingError("no")
 
-    monkeypatch.setattr(running, "audited", audited)
+    monkeypatch.setattr(running, "from_data", from_data)
     monkeypatch.setattr("edgebrain.train.fit.fit", failing)
     runs = tmp_path / "runs"
     assert call("--data", tmp_path, "-o", runs, "--only", "edge,edge-base") == 1

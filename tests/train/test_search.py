@@ -81,6 +81,9 @@ def test_other_work_under_the_same_name_is_refused(tmp_path: Path) -> None:
     study_at(tmp_path, identity={"data": 1, "recipe": {"a": [1, 2]}})
     with pytest.raises(UsageError, match="'s' was started with another recipe") as caught:
         study_at(tmp_path, identity={"data": 1, "recipe": {"a": [1, 3]}})
+    study_at(tmp_path, identity={"data": 1, "marks": "x"})  # of groups and copies an older study says nothing
+    with pytest.raises(UsageError, match="another data"):
+        study_at(tmp_path, identity={"data": 2, "marks": "x"})
     assert "--name" in str(caught.value)
 
 

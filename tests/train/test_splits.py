@@ -4,6 +4,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -11,15 +12,14 @@ from hypothesis import strategies as st
 
 from edgebrain.errors import UsageError
 from edgebrain.labelled import Sample
+from edgebrain.train.given_splits import check_apart
 from edgebrain.train.splits import (
     SPLITS,
     Fractions,
     by_group,
-    by_patient,
     hold_out,
-    official,
+    keep_test,
     one_vocabulary,
-    random_split,
     usable,
 )
 
@@ -64,8 +64,6 @@ def test_order_does_not_matter(samples: list[Sample], fractions: Fractions, seed
     mixed = list(samples)
     shuffle.shuffle(mixed)
     assert {s.path: s.split for s in by_group(mixed, fractions=fractions, seed=seed)} == expected
-    expected = {s.path: s.split for s in random_split(samples, fractions=fractions, seed=seed)}
-    assert {s.path: s.split for s in random_split(mixed, fractions=fractions, seed=seed)} == expected
 
 
 @given(**CASES)
@@ -146,12 +144,9 @@ def test_copies_and_conflicts_do_not_count_but_follow_their_group() -> None:
 def test_tumours_of_unknown_kind_stay_outside_where_kinds_are_told_apart() -> None:
     four = make([(label, "a", 1, 0) for label in LABELS for _ in range(5)])
     unknown = [Sample("/x/1.png", "tumor", "x", "lonely"), Sample("/x/2.png", "tumor", "x", four[0].group)]
-    for split in (by_group([*four, *unknown]), by_patient([*four, *unknown])):
-        assert [s.split for s in split[-2:]] == ["external", ""]
-        assert split[:-2] == by_group(four)
-    assert [s.split for s in random_split([*four, *unknown])[-2:]] == ["external", "external"]
-    published = [replace(s, split=("train", "test")[k % 2]) for k, s in enumerate([*four, *unknown])]
-    assert [s.split for s in official(published)[-2:]] == ["external", "external"]
+    split = by_group([*four, *unknown])
+    assert [s.split for s in split[-2:]] == ["external", ""]
+    assert split[:-2] == by_group(four)
 
 
 def test_binary_sets_are_split_as_they_are() -> None:
@@ -159,44 +154,61 @@ def test_binary_sets_are_split_as_they_are() -> None:
     assert {(s.label, s.split) for s in by_group(samples)} == {(x, y) for x in ("tumor", "no_tumor") for y in SPLITS}
 
 
-def test_random_split_ignores_groups_and_where_the_data_lies() -> None:
-    samples = make([("glioma", "a", 40, 0)])
-    split = random_split(samples, seed=4)
-    assert Counter(s.split for s in split) == {"train": 28, "val": 6, "test": 6}
-    moved = [replace(s, path=f"C:\\data{s.path}".replace("/", "\\")) for s in samples]
-    assert [s.split for s in random_split(moved, seed=4)] == [s.split for s in split]
+@pytest.mark.parametrize("function", [by_group, keep_test, partial(hold_out, source="a")])
+def test_groups_are_needed(function: Callable[[Sequence[Sample]], list[Sample]]) -> None:
+    with pytest.raises(UsageError, match=r"'/a\.png' has no near-duplicate group"):
+        function([Sample("/a.png", "glioma", split="test")])
 
 
-def test_random_split_tells_files_of_one_name_apart() -> None:
-    samples = [Sample(f"/p{k}/1.png", "glioma") for k in range(20)]
-    assert Counter(s.split for s in random_split(samples)) == {"train": 14, "val": 3, "test": 3}
+@given(**CASES, own=st.lists(st.sampled_from(["train", "val", "test", "external", ""]), min_size=30, max_size=30))
+def test_a_published_test_split_stays_and_what_repeats_it_is_not_trained_on(
+    samples: list[Sample], fractions: Fractions, seed: int, own: list[str]
+) -> None:
+    published = [replace(s, split=own[k % len(own)]) for k, s in enumerate(samples)]
+    try:
+        split = keep_test(published, fractions=fractions, seed=seed)
+    except UsageError:
+        groups = {s.group for s in published}
+        judged = {s.group for s in published if s.split in ("val", "test", "external")}
+        assert judged == groups or not any(s.split == "test" for s in published)
+        return
+    check_apart(split)
+    assert [replace(s, split="") for s in split] == samples
+    assert [s.split == "test" for s in split] == [s.split == "test" for s in published]
+    judging = {s.group for s in published if s.split in ("val", "test", "external")}
+    assert {s.group for s in split if s.split == "train"}.isdisjoint(judging)
+    free = [s for s in split if s.group not in judging]
+    assert {s.split for s in free} <= {"train", "val"}
+    if any(s.split == "val" and s.group in judging for s in split):
+        assert {s.split for s in free} == {"train"}
 
 
-def test_official_keeps_test_and_takes_val_from_train_by_group() -> None:
+def test_what_was_published_for_training_becomes_train_and_val() -> None:
     samples = make([("glioma", "a", 2, 0)] * 40)
-    published = [replace(s, split="test" if k >= 60 else "train") for k, s in enumerate(samples)]
-    split = official(published, val_fraction=0.2)
-    assert Counter(s.split for s in split) == {"train": 48, "val": 12, "test": 20}
-    assert all(s.split == "test" for s in split[60:])
-    val = {s.group for s in split if s.split == "val"}
-    assert val.isdisjoint(s.group for s in split if s.split != "val")
-    assert official(split, val_fraction=0.5) == split
+    published = [replace(s, split="test" if k >= 59 else "train") for k, s in enumerate(samples)]
+    split = keep_test(published, fractions=(0.64, 0.16, 0.2))
+    assert split[58].split == ""  # its neighbour is in test
+    assert Counter(s.split for s in split) == {"train": 46, "val": 12, "": 1, "test": 21}
 
 
-def test_official_without_groups_splits_by_file() -> None:
-    published = [Sample(f"/{k}.png", "glioma", split="test" if k < 5 else "train") for k in range(25)]
-    assert Counter(s.split for s in official(published, val_fraction=0.25)) == {"train": 15, "val": 5, "test": 5}
+def test_tumours_of_unknown_kind_do_not_judge_where_a_test_split_is_kept() -> None:
+    four = [
+        replace(s, split="test" if k % 5 == 0 else "train") for k, s in enumerate(make([("glioma", "a", 1, 0)] * 20))
+    ]
+    unknown = [Sample("/x/1.png", "tumor", "x", "lonely", "test"), Sample("/x/2.png", "tumor", "x", four[0].group)]
+    split = keep_test([*four, *unknown])
+    assert [s.split for s in split[-2:]] == ["external", ""]
+    assert split[:-2] == keep_test(four)
 
 
-def test_official_needs_an_official_split() -> None:
-    with pytest.raises(UsageError, match="no official train and no official test split"):
-        official([Sample("/a.png", "glioma")])
-
-
-@pytest.mark.parametrize(("function", "word"), [(by_group, "near-duplicate group"), (by_patient, "patient")])
-def test_groups_are_needed(function: Callable[[Sequence[Sample]], list[Sample]], word: str) -> None:
-    with pytest.raises(UsageError, match=f"'/a.png' has no {word}"):
-        function([Sample("/a.png", "glioma")])
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [(("train", ""), "the data has none"), (("train", "val"), "the data has none"), (("test", "val"), "every group")],
+)
+def test_a_test_split_that_cannot_be_kept(splits: tuple[str, str], message: str) -> None:
+    samples = [Sample(f"/{k}.png", "glioma", group=str(k), split=split) for k, split in enumerate(splits)]
+    with pytest.raises(UsageError, match=f"cannot be kept: {message}"):
+        keep_test(samples)
 
 
 @pytest.mark.parametrize("fractions", [(0.7, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)])

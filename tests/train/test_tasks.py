@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgebrain.asked import as_asked
 from edgebrain.errors import TrainingError
 from edgebrain.labelled import Sample, read_labelled
 from edgebrain.train.config import DataConfig, load_recipe
 from edgebrain.train.data import prepare_samples, select
 from edgebrain.train.fit import fit
-from edgebrain.train.tasks import as_asked, capped, check_classes, left_out, without_rare
+from edgebrain.train.tasks import capped, check_classes, left_out, without_rare
 from edgebrain.types import InputSpec
 
 Samples = tuple[Sample, ...]
@@ -34,7 +35,11 @@ def test_for_a_binary_recipe_every_tumour_is_a_tumour() -> None:
     assert [s.path for s in asked] == [s.path for s in samples]
     assert as_asked(asked, BINARY) == asked
     assert as_asked(samples, ("glioma", "meningioma")) == samples
-    assert left_out(asked, DataConfig(labels=BINARY)) == {"not_brain_mri": 1}
+    assert (
+        left_out(asked, DataConfig(labels=BINARY))
+        == left_out(samples, DataConfig(labels=BINARY))
+        == {"not_brain_mri": 1}
+    )
 
 
 def test_a_binary_recipe_trains_on_four_classes(phantoms: Samples, tiny_sets: Sequence[str], tmp_path: Path) -> None:

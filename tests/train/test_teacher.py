@@ -43,7 +43,7 @@ def test_it_answers_as_the_network_does(tiny_sets: tuple[str, ...], trained: Pat
 
 
 def test_it_is_no_part_of_the_student(tiny_sets: tuple[str, ...], trained: Path, tiny: Recipe) -> None:
-    taught, alone = FitModule(student(tiny_sets, trained), 10, ""), FitModule(tiny, 10, "")
+    taught, alone = FitModule(student(tiny_sets, trained), 10, {}), FitModule(tiny, 10, {})
     assert taught.teach is not None
     assert taught.state_dict().keys() == alone.state_dict().keys()
     assert len(list(taught.parameters())) == len(list(alone.parameters()))
@@ -56,7 +56,7 @@ def test_the_student_learns_from_it(tiny_sets: tuple[str, ...], trained: Path) -
     for weight in (0.0, 0.9):
         torch.manual_seed(2)
         recipe = student(tiny_sets, trained, f"distill.weight={weight}", "augment.mixup=0", "model.dropout=0")
-        module = FitModule(recipe, 10, "")
+        module = FitModule(recipe, 10, {})
         losses.append(float(module.training_step((images(8), targets), 0).detach()))
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 

@@ -12,36 +12,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import typer
 
 from edgebrain.errors import EdgebrainError, MissingExtra, UsageError
-from edgebrain.labelled import Sample, read_labelled, write_samples
+from edgebrain.labelled import Sample, read_labelled
 from edgebrain.train import commands
-from edgebrain.train.cli import mount
 from edgebrain.train.config import recipe_names
+from edgebrain.train.given import from_data
+from edgebrain.train.given_splits import read_splits
 
 Samples = tuple[Sample, ...]
 Call = Callable[..., int]
-
-
-@pytest.fixture
-def call() -> Call:
-    """Runs the two commands as the program does."""
-    app = typer.Typer(rich_markup_mode=None)
-    mount(app)
-
-    def run(*arguments: object) -> int:
-        code = app([str(argument) for argument in arguments], standalone_mode=False)
-        assert isinstance(code, int)
-        return code
-
-    return run
-
-
-@pytest.fixture
-def manifest(phantoms: Samples, tmp_path: Path) -> Path:
-    write_samples(tmp_path / "splits.csv", phantoms)
-    return tmp_path / "splits.csv"
 
 
 @pytest.fixture
@@ -259,3 +239,24 @@ def test_fractions_that_make_no_sense(call: Call, textures: Path, tmp_path: Path
     with pytest.raises(UsageError, match=r"such as 0\.7,0\.15,0\.15"):
         call("audit", textures, "--splits", tmp_path / "s.csv", "--fractions", text)
     assert not (tmp_path / "s.csv").exists()
+
+
+def test_a_published_test_split_is_kept_if_asked_for(
+    call: Call, textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in sorted(p.name for p in textures.iterdir()):
+        for split, numbers in (("Training", range(2, 10)), ("Testing", range(2))):
+            (tmp_path / "set" / split / label).mkdir(parents=True)
+            for k in numbers:
+                (textures / label / f"{k}.png").rename(tmp_path / "set" / split / label / f"{k}.png")
+    (textures / "glioma" / "copy.png").rename(tmp_path / "set" / "Training" / "glioma" / "copy.png")
+    with pytest.raises(UsageError, match="two test splits"):
+        call("audit", tmp_path / "set", "--splits", tmp_path / "s.csv", "--keep-test", "--hold-out", "set")
+    assert call("audit", tmp_path / "set", "--splits", tmp_path / "s.csv", "--keep-test") == 0
+    samples = read_splits([tmp_path / "s.csv"])
+    assert all((s.split == "test") == ("Testing" in s.path) for s in samples)
+    assert [s.split for s in samples if s.path.endswith("copy.png")] == [""]  # it repeats a test scan
+    assert {s.split for s in samples if "Training" in s.path} == {"train", "val", ""}
+    capsys.readouterr()
+    from_data([tmp_path / "set"], ("glioma", "meningioma", "no_tumor", "pituitary"), seed=0)
+    assert "own splits are not kept" in capsys.readouterr().err

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from edgebrain.errors import EdgebrainError, UsageError
 from edgebrain.labelled import Sample, read_labelled, write_samples
-from edgebrain.train.cli import mount
 from edgebrain.train.config import load_recipe, search_space, with_values
 
 Call = Callable[..., int]
@@ -20,26 +18,6 @@ SPACE = (
     "search.model.widths={choices=[[8, 16], [8, 8]]}",
     "data.outliers=0",
 )
-
-
-@pytest.fixture
-def call() -> Call:
-    """Runs the commands of this half as the program does."""
-    app = typer.Typer(rich_markup_mode=None)
-    mount(app)
-
-    def run(*arguments: object) -> int:
-        code = app([str(argument) for argument in arguments], standalone_mode=False)
-        assert isinstance(code, int)
-        return code
-
-    return run
-
-
-@pytest.fixture
-def manifest(phantoms: Sequence[Sample], tmp_path: Path) -> Path:
-    write_samples(tmp_path / "splits.csv", phantoms)
-    return tmp_path / "splits.csv"
 
 
 def words(sets: Sequence[str]) -> list[str]:
