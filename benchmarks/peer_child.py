@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -27,8 +28,9 @@ def ultralytics(job: dict[str, Any]) -> Run:
     import torch
     from ultralytics import YOLO  # type: ignore[import-not-found]  # in an environment of its own
 
-    torch.set_num_threads(job["threads"])
     model = YOLO("yolo11n-cls.yaml", task="classify")
+    model.predict(job["files"][0], device="cpu", verbose=False)
+    torch.set_num_threads(job["threads"])  # its first call leaves one CPU unused
     return lambda files: [model.predict(file, device="cpu", verbose=False) for file in files]
 
 
@@ -49,12 +51,28 @@ def hugging_face(job: dict[str, Any]) -> Run:
 
 
 def model_api(job: dict[str, Any]) -> Run:
-    """OpenVINO's model_api around our own graph: files are decoded with OpenCV, as its documentation does."""
+    """OpenVINO's model_api around our own graph: files are decoded with OpenCV, as its documentation does.
+
+    It serves graphs that take pictures of three channels, so that ours gets a step before it that makes them grey.
+    """
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it would report its own import
     import cv2
+    import openvino
     from model_api.models import ClassificationModel  # type: ignore[import-not-found]  # in its own environment
+    from openvino.preprocess import ColorFormat, PrePostProcessor
 
-    model = ClassificationModel.create_model(job["graph"], device="CPU", max_num_requests=job["threads"])
+    graph = openvino.Core().read_model(job["graph"])
+    graph.reshape([1, *list(graph.input().partial_shape)[1:]])
+    steps = PrePostProcessor(graph)
+    steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    steps.input().tensor().set_color_format(ColorFormat.BGR)
+    steps.input().preprocess().convert_color(ColorFormat.GRAY)
+    steps.input().model().set_layout(openvino.Layout("NCHW"))
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "graph.xml")
+        openvino.save_model(steps.build(), file, compress_to_fp16=False)
+        settings = {"device": "CPU", "nthreads": job["threads"], "max_num_requests": job["threads"]}
+        model = ClassificationModel.create_model(file, model_type="Classification", **settings)
     return lambda files: [model(cv2.imread(file)) for file in files]
 
 
@@ -62,28 +80,12 @@ def resnet18(job: dict[str, Any], *, compiled: bool = False) -> Run:
     """A torchvision ResNet-18 as its documentation shows it, with Pillow and its transforms."""
     import torch
     import torchvision
-    from PIL import Image
-    from torchvision import transforms
+    from torchvision_way import classify
 
     torch.set_num_threads(job["threads"])
     net = torchvision.models.resnet18(weights=None, num_classes=LABELS).eval()
-    net = torch.compile(net) if compiled else net
-    prepare: Any = transforms.Compose(
-        [
-            transforms.Resize(256),
-            transforms.CenterCrop(224),
-            transforms.ToTensor(),
-            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-        ]
-    )
-
-    def run(files: Sequence[str]) -> None:
-        with torch.inference_mode():
-            for file in files:
-                with Image.open(file) as image:
-                    net(prepare(image.convert("RGB"))[None]).argmax(1).tolist()
-
-    return run
+    run = classify(torch.compile(net) if compiled else net)
+    return lambda files: run(files, 1)
 
 
 def recipe(job: dict[str, Any], name: str, *, compiled: bool = False) -> Run:
@@ -124,7 +126,10 @@ PEERS: dict[str, Callable[[dict[str, Any]], Run]] = {
 
 def versions(names: Sequence[str]) -> list[str]:
     """Packages and their versions, as installed here."""
-    installed = {found.name.lower(): found.version for found in metadata.distributions() if found.name}
+    # A wheel may spell its name with underscores.
+    installed = {
+        found.name.lower().replace("_", "-"): found.version for found in metadata.distributions() if found.name
+    }
     return [f"{name} {installed[name]}" for name in names if name in installed]
 
 
@@ -133,6 +138,7 @@ def main() -> None:
     peer, source = sys.argv[1:]
     job = json.loads(Path(source).read_text(encoding="utf-8"))
     os.environ.update(QUIET)
+    os.environ["YOLO_CONFIG_DIR"] = str(Path(source).resolve().parent)  # not in the user's home
     # What a library prints must not come between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

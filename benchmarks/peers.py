@@ -43,7 +43,12 @@ class Peer:
 _TORCH = ("torch", "torchvision")
 PEERS = (
     Peer("ultralytics", "Ultralytics classify, yolo11n-cls", ("ultralytics",), ("ultralytics", "torch")),
-    Peer("hugging-face", "Hugging Face pipeline, MobileNetV2", ("transformers",), ("transformers", "torch", "pillow")),
+    Peer(
+        "hugging-face",
+        "Hugging Face pipeline, MobileNetV2",
+        ("transformers", *_TORCH),
+        ("transformers", *_TORCH, "pillow"),
+    ),
     Peer("model-api", "OpenVINO model_api, our graph", ("model_api",), ("openvino-model-api", "openvino")),
     Peer("resnet18", "torchvision ResNet-18, eager", (*_TORCH, "PIL"), (*_TORCH, "pillow")),
     Peer("resnet18-compiled", "torchvision ResNet-18, torch.compile", (*_TORCH, "PIL"), (*_TORCH, "pillow")),
@@ -116,9 +121,15 @@ def _python(peer: Peer, plan: Plan) -> Path:
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *peer.packages]
         done = subprocess.run(pip, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Skipped(f"pip cannot install {peer.packages[0]}: {[*done.stderr.splitlines(), 'no reason'][0]}")
+            raise Skipped(f"pip cannot install {peer.packages[0]}: {reason_of(done.stderr)}")
         ready.touch()
     return python
+
+
+def reason_of(stderr: str) -> str:
+    """Why pip failed: its first error, not the warnings that may come before."""
+    lines = [line for line in stderr.splitlines() if line.strip()] or ["no reason given"]
+    return next((line for line in lines if line.startswith("ERROR")), lines[-1])
 
 
 def measure(plan: Plan) -> Findings:

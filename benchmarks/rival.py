@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from outcome import Findings, Outcome
 from plan import Plan
+from torchvision_way import Run, classify
 
 TITLE = "Against a torchvision ResNet-50"
 TARGET = 50.0
@@ -61,31 +60,9 @@ def measure(plan: Plan) -> Findings:
     )
 
 
-def _rival(threads: int) -> Callable[[Sequence[str], int], None]:
+def _rival(threads: int) -> Run:
     import torch
     import torchvision
-    from PIL import Image
-    from torchvision import transforms
 
     torch.set_num_threads(threads)
-    net = torchvision.models.resnet50(weights=None, num_classes=LABELS).eval()
-    prepare: Any = transforms.Compose(
-        [
-            transforms.Resize(256),
-            transforms.CenterCrop(224),
-            transforms.ToTensor(),
-            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-        ]
-    )
-
-    def load(file: str) -> torch.Tensor:
-        with Image.open(file) as image:
-            tensor: torch.Tensor = prepare(image.convert("RGB"))
-        return tensor
-
-    def run(files: Sequence[str], batch: int) -> None:
-        with torch.inference_mode():
-            for start in range(0, len(files), batch):
-                net(torch.stack([load(file) for file in files[start : start + batch]])).argmax(1).tolist()
-
-    return run
+    return classify(torchvision.models.resnet50(weights=None, num_classes=LABELS).eval())

@@ -77,7 +77,8 @@ class Classifier:
         Args:
             model: Name of a built-in bundle, or a bundle's folder.
             engine: Engine by name; the best for this machine if None.
-            precision: ``fp32`` or ``int8``; the best for this machine if None.
+            precision: ``fp32``, ``fp16`` or ``int8``, or the name of a file's layout where a model has two files of one
+                precision (``u8s8``, ``u8s8-reduced``); the best for this machine if None.
             threads: CPU threads; all this process may use if None.
             device: ``cpu`` ...
             throughput: Share the threads out to batches that run side by side, instead of splitting each batch: more
@@ -89,7 +90,7 @@ class Classifier:
             EngineError: The engine cannot run here, or refuses the graph.
         """
         bundle = open_bundle(model)
-        request = machine.Request(engine, _precision(precision), threads, device)
+        request = machine.request_of(engine, precision, threads, device)
         facts = machine.probe()
         choice = machine.choose(facts, request, bundle.manifest)
         on_cpu = choice.device == "cpu" and choice.engine in _CONCURRENT
@@ -222,16 +223,6 @@ class Classifier:
     def close(self) -> None:
         """Give the engine's memory back."""
         self.engine.close()
-
-
-def _precision(name: str | Precision | None) -> Precision | None:
-    if name is None:
-        return None
-    try:
-        return Precision(name)
-    except ValueError as error:
-        known = ", ".join(p.value for p in Precision)
-        raise UsageError(f"There is no precision {name!r}.", remedy=f"Known: {known}.") from error
 
 
 def _path(name: object) -> str:

@@ -13,7 +13,7 @@ from edgebrain.facts import Facts, probe
 from edgebrain.limits import MAX_THREADS
 from edgebrain.types import Precision
 
-__all__ = ["Candidate", "Choice", "Facts", "Request", "choose", "probe"]
+__all__ = ["Candidate", "Choice", "Facts", "Request", "choose", "kind_of", "probe", "request_of"]
 
 _REDUCED = "u8s8-reduced"
 _GPU_DEVICES = frozenset({"cuda", "tensorrt", "dla"})
@@ -24,12 +24,36 @@ always installed, starts faster, and the two are close once they run (docs/refer
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for by name; None leaves the choice open."""
+    """What the user asked for by name; None leaves the choice open.
+
+    Attributes:
+        engine: Engine.
+        precision: Arithmetic.
+        threads: CPU threads.
+        device: Device of the engine.
+        layout: How the file is quantised or stored; tells files of one precision apart.
+    """
 
     engine: str | None = None
     precision: Precision | None = None
     threads: int | None = None
     device: str | None = None
+    layout: str | None = None
+
+
+def request_of(engine: str | None, precision: str | None, threads: int | None, device: str | None) -> Request:
+    """A request as options give it: a precision is one by name, or the name of a layout, see :func:`kind_of`."""
+    try:
+        return Request(engine, None if precision is None else Precision(precision), threads, device)
+    except ValueError:
+        return Request(engine, None, threads, device, precision)  # whether there is one, the model says
+
+
+def kind_of(artifact: Artifact, manifest: Manifest) -> str:
+    """What ``--precision`` calls a file: its precision, or its layout where two files of an engine share that."""
+    layout = layout_of(artifact)
+    alike = [a for a in manifest.artifacts if (a.engine, a.precision) == (artifact.engine, artifact.precision)]
+    return artifact.precision.value if layout is None or len(alike) == 1 else layout
 
 
 @dataclass(frozen=True)
@@ -80,7 +104,7 @@ def choose(facts: Facts, request: Request, manifest: Manifest) -> Choice:
         UsageError: The request names something that does not exist.
         EngineUnavailable: Nothing that the request allows can run here.
     """
-    _check(facts, request)
+    _check(facts, request, manifest)
     usable: list[Candidate] = []
     rejected: dict[Candidate, str] = {}
     for candidate in candidates_of(manifest, request):
@@ -114,7 +138,11 @@ def choose(facts: Facts, request: Request, manifest: Manifest) -> Choice:
     )
 
 
-def _check(facts: Facts, request: Request) -> None:
+def _check(facts: Facts, request: Request, manifest: Manifest) -> None:
+    layouts = dict.fromkeys(layout for a in manifest.artifacts if (layout := layout_of(a)) is not None)
+    if request.layout is not None and request.layout not in layouts:
+        known = (*(precision.value for precision in Precision), *layouts)
+        raise UsageError(f"There is no precision {request.layout!r}.", remedy=f"Known: {', '.join(known)}.")
     if request.threads is not None and not 1 <= request.threads <= MAX_THREADS:
         raise UsageError(
             f"--threads {request.threads}: that is not between 1 and {MAX_THREADS}.",
@@ -154,8 +182,8 @@ def _unusable(candidate: Candidate, facts: Facts, request: Request) -> str | Non
         return f"{request.engine} was asked for"
     if engine not in ENGINES:
         return "this edgebrain has no such engine"
-    if request.precision is not None and request.precision is not candidate.precision:
-        return f"{request.precision.value} was asked for"
+    if request.precision not in (None, candidate.precision) or request.layout not in (None, layout_of(artifact)):
+        return f"{request.layout if request.precision is None else request.precision.value} was asked for"
     if engine in facts.unavailable:
         return facts.unavailable[engine]
     record = ENGINES[engine]
@@ -225,7 +253,7 @@ def layout_of(artifact: Artifact) -> str | None:
 
 
 def _why(best: Candidate, facts: Facts, request: Request) -> str:
-    if request.precision is not None:
+    if request.precision is not None or request.layout is not None:
         return "asked for"
     if best.engine == "tensorrt":
         return "the fastest file that the model has for the GPU"
@@ -247,8 +275,11 @@ def _why_engine(best: Candidate, facts: Facts, request: Request) -> str:
 
 
 def _why_not(candidate: Candidate, best: Candidate, facts: Facts) -> str:
-    if layout_of(candidate.artifact) == _REDUCED and facts.int8_flags:
-        return "usable, but it gives up a bit of accuracy that this processor does not need"
+    layout = layout_of(candidate.artifact)
+    if layout == _REDUCED and facts.int8_flags:
+        return f"usable, but it gives up a bit that this processor does not need; --precision {layout} takes it"
+    if layout is not None and layout_of(best.artifact) == _REDUCED and candidate.precision is Precision.INT8:
+        return f"usable, but it saturates on a processor without VNNI; --precision {layout} takes it"
     if candidate.precision is not best.precision:
         return f"usable, but {best.precision.value} is preferred here"
     if candidate.engine == best.engine == best.artifact.engine != candidate.artifact.engine:

@@ -12,6 +12,8 @@ Bundles that were trained with it still get it.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +22,9 @@ from edgebrain.imaging import cv2
 from edgebrain.types import PREPROCESSING_VERSION, AnyPixels, Image8
 
 _MASK_SIDE = 128  # the head is found on a copy of at most this side: faster, and blind to noise and fine text
-_KERNEL: Image8 = np.ones((3, 3), np.uint8)
+_THIN: Image8 = np.ones((3, 3), np.uint8)  # of mask pixels: what is thinner is text or a speck, and goes
+_GAP: Image8 = np.ones((5, 5), np.uint8)  # what is closer together is one part: scalp and brain over the dark skull
+_THIN_AND_GAP: Image8 = np.ones((7, 7), np.uint8)
 _LEAST_TOLERANCE = 5.0  # grey levels, where the whole range is small
 _FAINTEST = 6  # grey levels from the background that a head has at least
 _DARK_SHARE = 0.35  # of what stands out from the background: the share of its median that counts as head
@@ -67,17 +71,18 @@ def find_head(image: Image8, version: int = PREPROCESSING_VERSION) -> Head:
     small_size = (max(8, round(columns * scale)), max(8, round(rows * scale)))
     small = np.asarray(cv2.resize(image, small_size, interpolation=cv2.INTER_AREA), np.uint8)
     border = _sorted_border(small)
-    tolerance = _tolerance(small, border, version)
+    distance = _distance(small, _median(border))
+    tolerance = _tolerance(small, border, distance, version)
     background = _background(border, tolerance)
     box = Box(0, small.shape[0], 0, small.shape[1])
     if background is not None:
-        box = _head_in_mask(small, background, tolerance)
+        box = _head_in_mask(distance, tolerance)
     inner = _inset(box, _FRAME_INSET)
     if background is not None and inner.bottom - inner.top >= _MASK_SIDE // 4 <= inner.right - inner.left:
         content = small[inner.top : inner.bottom, inner.left : inner.right]
         inner_background = _background(_sorted_border(content), tolerance)
         if inner_background is not None and abs(inner_background - background) > _FRAME_CONTRAST:
-            framed = _head_in_mask(content, inner_background, tolerance)
+            framed = _head_in_mask(_distance(content, inner_background), tolerance)
             box = Box(
                 inner.top + framed.top,
                 inner.top + framed.bottom,
@@ -103,48 +108,74 @@ def _inset(box: Box, by: int) -> Box:
     return Box(box.top + by, box.bottom - by, box.left + by, box.right - by)
 
 
-def _sorted_border(small: Image8) -> Image8:
-    return np.sort(np.concatenate([small[0], small[-1], small[1:-1, 0], small[1:-1, -1]]))
+def _sorted_border(small: Image8) -> bytes:
+    """Grey levels of the border; as bytes, in which a look-up takes a tenth of the time that it takes in an array."""
+    return np.sort(np.concatenate([small[0], small[-1], small[1:-1, 0], small[1:-1, -1]])).tobytes()
 
 
-def _median(border: Image8) -> int:
-    return (int(border[(len(border) - 1) // 2]) + int(border[len(border) // 2])) // 2
+def _median(border: bytes) -> int:
+    return (border[(len(border) - 1) // 2] + border[len(border) // 2]) // 2
 
 
-def _tolerance(small: Image8, border: Image8, version: int) -> int:
-    """Grey levels by which a pixel must differ from the background to count as head."""
+def _distance(small: Image8, level: int) -> Image8:
+    """Grey levels between every pixel and a level."""
+    return np.asarray(cv2.absdiff(small, np.full_like(small, level)), np.uint8)
+
+
+def _tolerance(small: Image8, border: bytes, distance: Image8, version: int) -> int:
+    """Grey levels by which a pixel must differ from the background to count as head.
+
+    Args:
+        small: What is searched.
+        border: Its sorted border.
+        distance: Of its pixels from the border's median.
+        version: Of the algorithm.
+    """
     darkest, brightest = cv2.minMaxLoc(small)[:2]
     # Grey levels are whole numbers, so a tolerance of 7.6 levels is one of 7.
     usual = int(max(_LEAST_TOLERANCE, _MASK_CONTRAST * (brightest - darkest)))
     if version == 1:
         return usual
-    # By a histogram: a median over all pixels would cost as much as all the rest of the search.
-    distance = cv2.absdiff(small, np.full_like(small, _median(border)))
-    total = np.cumsum(cv2.calcHist([distance], [0], None, [256], [0, 256])[_FAINTEST + 1 :])
-    typical = _FAINTEST + 1 + int(np.searchsorted(total, total[-1] / 2)) if total[-1] else brightest - darkest
-    noise = (int(border[3 * len(border) // 4]) - int(border[len(border) // 4])) / _QUARTILES
+    standing_out = _count_above(distance, _FAINTEST)
+    enough = math.ceil(usual / _DARK_SHARE)
+    # Most heads are bright, and two counts tell so in a fifth of the time of a histogram: more than half of what stands
+    # out reaches the level of which the share is the usual tolerance, and so does its median.
+    if enough > _FAINTEST and 2 * _count_above(distance, enough - 1) > standing_out:
+        return usual
+    noise = (border[3 * len(border) // 4] - border[len(border) // 4]) / _QUARTILES
+    typical = _median_above(distance, _FAINTEST) if standing_out else brightest - darkest
     return int(min(usual, max(_FAINTEST, 3 * noise + 3, _DARK_SHARE * typical)))
 
 
-def _background(border: Image8, tolerance: int) -> int | None:
+def _count_above(distance: Image8, level: int) -> int:
+    return int(cv2.countNonZero(cv2.threshold(distance, level, 1, cv2.THRESH_BINARY)[1]))
+
+
+def _median_above(distance: Image8, level: int) -> int:
+    # By a histogram: a median over all pixels would cost as much as all the rest of the search.
+    total = np.cumsum(cv2.calcHist([distance], [0], None, [256], [0, 256])[level + 1 :])
+    return level + 1 + int(np.searchsorted(total, total[-1] / 2))
+
+
+def _background(border: bytes, tolerance: int) -> int | None:
     """The grey level of a sorted border (its median), or None where it is not uniform."""
     background = _median(border)
-    # Two look-ups in what is sorted already: this runs twice a scan, and whole-array arithmetic showed in throughput.
-    low, high = max(0, background - tolerance), min(255, background + tolerance)
-    alike = np.searchsorted(border, np.uint8(high), "right") - np.searchsorted(border, np.uint8(low), "left")
+    alike = bisect_right(border, background + tolerance) - bisect_left(border, background - tolerance)
     return background if alike >= _UNIFORM_BORDER * len(border) else None
 
 
-def _head_in_mask(small: Image8, background: int, tolerance: int) -> Box:
-    distance = cv2.absdiff(small, np.full_like(small, background))
+def _head_in_mask(distance: Image8, tolerance: int) -> Box:
     mask = np.asarray(cv2.threshold(distance, tolerance, 1, cv2.THRESH_BINARY)[1], np.uint8)
-    return _largest_part(mask) or Box(0, small.shape[0], 0, small.shape[1])
+    return _largest_part(mask) or Box(0, mask.shape[0], 0, mask.shape[1])
+
+
+def _cleaned(mask: Image8) -> Image8:
+    """Opened and closed; the dilation that ends the one and that which begins the other are a single larger one."""
+    return np.asarray(cv2.erode(cv2.dilate(cv2.erode(mask, _THIN), _THIN_AND_GAP), _GAP), np.uint8)
 
 
 def _largest_part(mask: Image8) -> Box | None:
-    cleaned = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _KERNEL)  # thin text and specks go
-    # Closing joins scalp and brain over the dark skull.
-    cleaned = cv2.morphologyEx(cleaned, cv2.MORPH_CLOSE, _KERNEL, iterations=2)
+    cleaned = _cleaned(mask)
     # Outer contours bound the same 8-connected parts as labelling every pixel does, in a tenth of the time; a part in
     # the hole of another is smaller than that one.
     outlines, _ = cv2.findContours(cleaned, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)

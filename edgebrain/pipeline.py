@@ -118,29 +118,42 @@ _one_opencv_thread = _OneOpenCVThread()
 
 def _run(classifier: Classifier, paths: Iterator[Item], batch_size: int, readers: int) -> Iterator[Prediction]:
     workers = classifier.workers
-    running: deque[Future[list[Prediction]]] = deque()
     heap.share_one_arena()
     pool = ThreadPoolExecutor(max(readers, workers), thread_name_prefix="edgebrain-read")
     with _one_opencv_thread:
         try:
             ready = _in_order(classifier, paths, pool, window=readers + batch_size * workers)
-            since = 0
-            while batch := list(itertools.islice(ready, batch_size)):
-                since += len(batch)
-                if since >= heap.SCANS_BETWEEN:
-                    heap.give_back()
-                    since = 0
-                if workers == 1:
+            batches = _batches(ready, batch_size)
+            if workers == 1:
+                for batch in batches:
                     yield from classifier.predict(batch)
-                    continue
-                running.append(pool.submit(classifier.predict, batch))
-                if len(running) == workers:
-                    yield from running.popleft().result()
-            while running:
-                yield from running.popleft().result()
+            else:
+                yield from _side_by_side(classifier, batches, pool)
         finally:
             # Also on Ctrl-C and when the caller stops early: what is queued is dropped, what runs is waited for.
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _batches(ready: Iterator[ReadyScan], size: int) -> Iterator[list[ReadyScan]]:
+    since = 0
+    while batch := list(itertools.islice(ready, size)):
+        since += len(batch)
+        if since >= heap.SCANS_BETWEEN:
+            heap.give_back()
+            since = 0
+        yield batch
+
+
+def _side_by_side(
+    classifier: Classifier, batches: Iterator[list[ReadyScan]], pool: ThreadPoolExecutor
+) -> Iterator[Prediction]:
+    # The first ones start together: an engine that has once run as many batches at a time as it ever will holds the
+    # memory for that, so that a run does not grow later, whenever two batches happen to be at their peaks together.
+    first = list(itertools.islice(batches, classifier.workers))
+    running = deque(pool.submit(classifier.predict, batch) for batch in first)
+    while running:
+        yield from running.popleft().result()
+        running.extend(pool.submit(classifier.predict, batch) for batch in itertools.islice(batches, 1))
 
 
 def _in_order(

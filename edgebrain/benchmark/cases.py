@@ -13,7 +13,6 @@ from edgebrain.benchmark.requests import Config
 from edgebrain.engines import ENGINES
 from edgebrain.errors import EdgebrainError
 from edgebrain.manifest import Manifest
-from edgebrain.types import Precision
 
 ALL = "all"
 SWEEP_BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -26,7 +25,7 @@ class Wanted:
     Attributes:
         model: Built-in model, or a bundle's folder.
         engine: Name of an engine, or ``all`` for every engine and precision that is here.
-        precision: Precision of the file.
+        precision: Precision or layout of the file, see :func:`edgebrain.device.kind_of`.
         device: Device.
         threads: CPU threads in all.
         batch_size: Scans that the engine gets at a time.
@@ -35,7 +34,7 @@ class Wanted:
 
     model: str
     engine: str | None = None
-    precision: Precision | None = None
+    precision: str | None = None
     device: str | None = None
     threads: int | None = None
     batch_size: int = 8
@@ -71,8 +70,7 @@ def plan(wanted: Wanted, facts: machine.Facts, manifest: Manifest) -> Planned:
         try:
             config = _chosen(one, facts, manifest)
         except EdgebrainError as error:
-            assert one.precision is not None
-            skipped.append(Skipped(f"{one.engine} {one.precision.value}", error.message))
+            skipped.append(Skipped(f"{one.engine} {one.precision}", error.message))
             continue
         if config not in cases:
             cases.append(config)
@@ -81,13 +79,13 @@ def plan(wanted: Wanted, facts: machine.Facts, manifest: Manifest) -> Planned:
 
 
 def _chosen(wanted: Wanted, facts: machine.Facts, manifest: Manifest) -> Config:
-    request = machine.Request(wanted.engine, wanted.precision, wanted.threads, wanted.device)
+    request = machine.request_of(wanted.engine, wanted.precision, wanted.threads, wanted.device)
     choice = machine.choose(facts, request, manifest)
-    precision = choice.precision or choice.artifact.precision
+    kind = machine.kind_of(choice.artifact, manifest) if choice.precision is None else choice.precision.value
     return Config(
         wanted.model,
         choice.engine,
-        precision.value,
+        kind,
         choice.device,
         choice.threads,
         wanted.batch_size,
@@ -96,9 +94,9 @@ def _chosen(wanted: Wanted, facts: machine.Facts, manifest: Manifest) -> Config:
 
 
 def _others(wanted: Wanted, manifest: Manifest) -> Sequence[Wanted]:
-    present = dict.fromkeys(artifact.precision for artifact in manifest.artifacts)
-    precisions = list(present) if wanted.precision is None else [wanted.precision]
-    return [replace(wanted, engine=name, precision=precision) for name in ENGINES for precision in precisions]
+    present = dict.fromkeys(machine.kind_of(artifact, manifest) for artifact in manifest.artifacts)
+    kinds = list(present) if wanted.precision is None else [wanted.precision]
+    return [replace(wanted, engine=name, precision=kind) for name in ENGINES for kind in kinds]
 
 
 def _swept(cases: Sequence[Config], cpus: int, wanted: Wanted) -> Sequence[Config]:

@@ -99,18 +99,11 @@ def _json_files(request: BenchmarkRequest) -> Iterator[Path]:
 
 
 def _task(request: BenchmarkRequest) -> Task:
-    from edgebrain.types import Precision
-
-    known = ", ".join(p.value for p in Precision)
-    try:
-        precision = None if request.model.precision is None else Precision(request.model.precision)
-    except ValueError as error:
-        raise UsageError(f"There is no precision {request.model.precision!r}.", remedy=f"Known: {known}.") from error
     return Task(
         wanted=Wanted(
             model=request.model.model,
             engine=request.model.engine,
-            precision=precision,
+            precision=request.model.precision,
             device=request.model.device,
             threads=request.model.threads,
             batch_size=request.batch_size,

@@ -11,11 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgebrain import bundle as bundles
-from edgebrain.device import Request
+from edgebrain.device import kind_of, request_of
 from edgebrain.doctor import Diagnosis, Trial, diagnose
 from edgebrain.engines import ENGINES, unreadable_because
 from edgebrain.errors import EXIT_INVALID, EXIT_OK, printable
-from edgebrain.types import Precision
 
 if TYPE_CHECKING:
     from edgebrain.cli.requests import ModelRequest
@@ -31,7 +30,7 @@ def print_models() -> int:
     table = Table("model", "version", "labels", "input", "files", "engines", box=None, pad_edge=False)
     for name in bundles.built_in_models():
         manifest = bundles.open_bundle(name).manifest
-        files = ", ".join(f"{a.precision.value} {a.bytes / 1e6:.1f} MB" for a in manifest.artifacts)
+        files = ", ".join(f"{kind_of(a, manifest)} {a.bytes / 1e6:.1f} MB" for a in manifest.artifacts)
         size = f"{manifest.input.width}x{manifest.input.height}"
         row = (manifest.id, manifest.version, ", ".join(manifest.labels), size, files, _engines_of(manifest))
         table.add_row(*_plain(*row))
@@ -43,7 +42,7 @@ def _engines_of(manifest: bundles.Manifest) -> str:
     """Engines that can run a file of the model, each with its precisions: ``onnxruntime fp32 int8, openvino ...``."""
     cells = []
     for name, record in ENGINES.items():
-        usable = [a.precision.value for a in manifest.artifacts if unreadable_because(record, a) is None]
+        usable = [kind_of(a, manifest) for a in manifest.artifacts if unreadable_because(record, a) is None]
         cells += [" ".join((name, *dict.fromkeys(usable)))] if usable else []
     return ", ".join(cells)
 
@@ -78,8 +77,7 @@ def print_card(model: str) -> int:
 
 def run_doctor(request: ModelRequest, *, as_json: bool) -> int:
     """Diagnose this machine."""
-    precision = None if request.precision is None else Precision(request.precision)
-    wanted = Request(request.engine, precision, request.threads, request.device)
+    wanted = request_of(request.engine, request.precision, request.threads, request.device)
     diagnosis = diagnose(bundles.open_bundle(request.model), wanted)
     if as_json:
         sys.stdout.write(json.dumps(diagnosis.to_dict(), indent=2) + "\n")

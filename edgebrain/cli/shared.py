@@ -15,7 +15,8 @@ __all__ = ["BatchSize", "Device", "EngineName", "Model", "ModelRequest", "Precis
 Model = Annotated[str, typer.Option("--model", "-m", metavar="NAME|DIR", help="Built-in model, or a bundle's folder.")]
 EngineName = Annotated[str | None, typer.Option("--engine", help="Engine; the best one here if not given.")]
 PrecisionName = Annotated[
-    str | None, typer.Option("--precision", help="fp32, fp16 or int8; the best one here if not given.")
+    str | None,
+    typer.Option("--precision", help="fp32, fp16, int8 or a layout such as u8s8; the best one here if not given."),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, tensorrt, gpu or dla, as the engine has it.")]
 Threads = Annotated[

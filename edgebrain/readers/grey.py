@@ -42,6 +42,8 @@ def reduce(pixels: AnyPixels, order: Order, *, alpha: bool) -> Grey:
     Returns:
         Grey pixels of the same dtype.
     """
+    if pixels.ndim == 2:  # noqa: PLR2004 - rows and columns: grey already, as most scans are
+        return Grey(np.ascontiguousarray(pixels), 0.0)
     notes: tuple[str, ...] = ()
     if channels(pixels) in (2, 4):
         pixels, opacity = pixels[..., :-1], pixels[..., -1]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MICRO = 1_000_000
 _MAX_DRIFT = 10  # millionths
 _SUM_TOLERANCE = 1e-5 + 1e-9  # the second term is for the binary representation of six decimals
+_encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode  # made once: json.dumps makes one a record
 _GROUPS = (Triage.PRIORITISE, Triage.CANNOT_ASSESS, None, Triage.STANDARD)
 
 
@@ -46,7 +47,7 @@ def to_json(prediction: Prediction) -> str:
     Raises:
         EdgebrainError: A number of the record is not finite; JSON has no way to say so.
     """
-    return json.dumps(to_dict(prediction), ensure_ascii=True, allow_nan=False)
+    return _encode(to_dict(prediction))
 
 
 def from_json(line: str | bytes) -> Prediction:

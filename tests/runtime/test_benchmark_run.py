@@ -88,9 +88,9 @@ def test_the_file_that_was_made_for_an_engine_is_measured_too(make_manifest: Mak
 def test_the_first_case_is_what_classify_would_run(make_manifest: MakeManifest) -> None:
     manifest = make_manifest(artifacts=(artifact(Precision.FP32), artifact(Precision.INT8)))
     assert plan(Wanted("tiny"), FACTS, manifest).cases[0].precision == "int8"
-    assert plan(Wanted("tiny", precision=Precision.FP32), FACTS, manifest).cases[0].precision == "fp32"
+    assert plan(Wanted("tiny", precision="fp32"), FACTS, manifest).cases[0].precision == "fp32"
     with pytest.raises(EngineUnavailable):
-        plan(Wanted("tiny", precision=Precision.FP16), FACTS, manifest)
+        plan(Wanted("tiny", precision="fp16"), FACTS, manifest)
 
 
 def test_a_sweep_changes_threads_and_batches_one_case_each(make_manifest: MakeManifest) -> None:

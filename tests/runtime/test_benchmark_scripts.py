@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -39,6 +39,29 @@ def test_a_missing_peer_is_skipped_and_nothing_is_installed(
 def test_every_peer_has_a_way_to_run(peers: ModuleType) -> None:
     child = importlib.import_module("peer_child")
     assert {peer.name for peer in peers.PEERS} == set(child.PEERS)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "reason"),
+    [
+        (
+            "WARNING: an index is ignored\nERROR: No matching distribution\nERROR: more",
+            "ERROR: No matching distribution",
+        ),
+        ("Traceback\n\nOSError: no space left\n", "OSError: no space left"),
+        ("", "no reason given"),
+    ],
+)
+def test_the_reason_of_a_failed_installation_is_its_error(peers: ModuleType, stderr: str, reason: str) -> None:
+    assert peers.reason_of(stderr) == reason
+
+
+def test_versions_are_found_however_a_wheel_spells_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    child = importlib.import_module("peer_child")
+    found = [SimpleNamespace(name="openvino_model_api", version="1.2"), SimpleNamespace(name="Pillow", version="13.0")]
+    monkeypatch.setattr(child.metadata, "distributions", lambda: found)
+    assert child.versions(["openvino-model-api", "pillow", "torch"]) == ["openvino-model-api 1.2", "pillow 13.0"]
 
 
 def test_a_process_says_why_its_peer_cannot_run(tmp_path: Path) -> None:

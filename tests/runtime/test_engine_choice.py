@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgebrain import device
 from edgebrain.board import Board, read_board
 from edgebrain.bundle import Artifact, Manifest
 from edgebrain.device import Facts, Request, choose
-from edgebrain.errors import EngineUnavailable
+from edgebrain.errors import EngineUnavailable, UsageError
 from edgebrain.types import Precision
 
 
@@ -166,3 +167,41 @@ def test_a_pc_with_a_card_and_one_without(tmp_path: Path) -> None:
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("facts", [PC, OLD_PC])
+@pytest.mark.parametrize(("layout", "expected"), [("u8s8", INT8), ("u8s8-reduced", REDUCED)])
+def test_either_file_of_one_precision_can_be_had_by_the_name_of_its_layout(
+    manifest: Manifest, facts: Facts, layout: str, expected: Artifact
+) -> None:
+    choice = choose(facts, device.request_of(None, layout, None, None), manifest)
+    assert choice.artifact == expected
+    assert choice.reasons[0] == "int8: asked for"
+    assert any(one.endswith(f": {layout} was asked for") for one in choice.rejected)
+
+
+@pytest.mark.parametrize(("facts", "taken", "left"), [(PC, INT8, REDUCED), (OLD_PC, REDUCED, INT8)])
+@pytest.mark.parametrize("precision", [None, "int8"])
+def test_without_a_layout_the_processor_decides_and_the_other_one_is_named(
+    manifest: Manifest, facts: Facts, taken: Artifact, left: Artifact, precision: str | None
+) -> None:
+    choice = choose(facts, device.request_of(None, precision, None, None), manifest)
+    assert choice.artifact == taken
+    reason = next(one for one in choice.rejected if one.startswith(f"{left.file} with onnxruntime"))
+    assert reason.endswith(f"--precision {LAYOUTS[left.file]} takes it")
+
+
+def test_a_layout_that_the_model_has_not_is_refused_with_those_that_it_has(manifest: Manifest) -> None:
+    with pytest.raises(UsageError, match=r"no precision 's8s8'.* Known: fp32, fp16, int8, u8s8, u8s8-reduced"):
+        choose(PC, device.request_of(None, "s8s8", None, None), manifest)
+
+
+def test_files_are_called_by_their_layout_only_where_the_precision_does_not_tell_them_apart(manifest: Manifest) -> None:
+    kinds = {one.file: device.kind_of(one, manifest) for one in ALL}
+    assert (kinds[FP32.file], kinds[INT8.file], kinds[REDUCED.file]) == ("fp32", "u8s8", "u8s8-reduced")
+    assert kinds[TRT8.file] == "int8"
+    assert device.kind_of(INT8, replace_artifacts(manifest, FP32, INT8)) == "int8"
+
+
+def replace_artifacts(manifest: Manifest, *artifacts: Artifact) -> Manifest:
+    return msgspec.structs.replace(manifest, artifacts=artifacts)

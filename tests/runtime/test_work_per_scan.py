@@ -49,7 +49,7 @@ float64 in which percentiles are mapped, and the result.
 """
 SMALL = 0.75
 """Bytes a pixel that everything smaller than an image may take."""
-PYTHON_CALLS = 122
+PYTHON_CALLS = 121
 """Functions of ours that are entered for a scan, from file to record, in a batch of eight; an upper limit, because
 newer versions of Python enter fewer."""
 
