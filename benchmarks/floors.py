@@ -24,13 +24,17 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def decode_all(encoded: Sequence[Bytes8], threads: int) -> None:
-    """Decode every file, shared out to threads in advance; nothing is kept."""
+    """Decode every file, each by the thread that is free first; nothing is kept.
 
-    def share(first: int) -> None:
-        for data in encoded[first::threads]:
+    Shares dealt out in advance would leave a thread idle whose files are small, and make the floor higher than it is.
+    """
+    waiting = iter(encoded)
+
+    def work() -> None:
+        for data in waiting:
             cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
 
-    workers = [threading.Thread(target=share, args=(first,)) for first in range(threads)]
+    workers = [threading.Thread(target=work) for _ in range(threads)]
     for worker in workers:
         worker.start()
     for worker in workers:
