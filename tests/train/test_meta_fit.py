@@ -66,7 +66,8 @@ def test_a_run_leaves_a_model_figures_and_curves(phantoms: tuple[Sample, ...], t
     assert interval["low"] <= interval["value"] <= interval["high"]
     found = {str(p.relative_to(tmp_path / "run")) for p in (tmp_path / "run").rglob("*") if p.is_file()}
     log = {name for name in found if name.startswith("log")}
-    alike = {"model.safetensors", "metrics.json", "curves.png", "splits.csv", "checkpoints/meta.safetensors"}
+    alike = {"model.safetensors", "metrics.json", "curves.png", "splits.csv", "splits.unreadable.json"}
+    alike.add("checkpoints/meta.safetensors")
     assert found - log == alike
     events = log - {"log/metrics.csv"}
     assert [Path(name).name.startswith("events.out.tfevents") for name in events] == [True]
