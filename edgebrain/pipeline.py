@@ -151,6 +151,7 @@ def _side_by_side(
     # memory for that, so that a run does not grow later, whenever two batches happen to be at their peaks together.
     first = list(itertools.islice(batches, classifier.workers))
     running = deque(pool.submit(classifier.predict, batch) for batch in first)
+    del first  # or its scans would stay in memory for the whole run
     while running:
         yield from running.popleft().result()
         running.extend(pool.submit(classifier.predict, batch) for batch in itertools.islice(batches, 1))

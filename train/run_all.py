@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgebrain.asked import is_binary
 from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, EdgebrainError, UsageError, printable
 
 from .commands import TrainRequest, recipe_of, require_training
-from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, load_recipe, recipe_names, recipe_tree
+from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, load_recipe, parse_recipe, recipe_names
 from .dispatch import state_file, train_recipe
 from .given import from_data, from_splits
 from .given_splits import Given, read_given, unreadable_file, write_given
@@ -165,12 +167,13 @@ def _tried(recipe: Recipe, data: _Data, folder: Path, request: TrainRequest) -> 
 def _finished(recipe: Recipe, path: Path) -> dict[str, Any]:
     try:
         figures: dict[str, Any] = json.loads(path.read_bytes())
-        trained = dict(figures["recipe"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        trained = parse_recipe(dict(figures["recipe"]), str(path))  # what older versions did not know gets its default
+    except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
         raise UsageError(f"{path} is damaged.", remedy="Remove its folder, and the recipe is trained anew.") from error
-    wanted = recipe_tree(recipe)
+    wanted = recipe
     if recipe.data.rare_below:  # which labels are rare, the data says
-        wanted["data"] = {**wanted["data"], "labels": trained["data"]["labels"]}
+        data = msgspec.structs.replace(recipe.data, labels=trained.data.labels)
+        wanted = msgspec.structs.replace(recipe, data=data)
     if trained != wanted:
         raise UsageError(
             f"The run in {path.parent} was made with other values of the recipe.",

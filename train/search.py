@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from edgebrain.errors import TrainingError, UsageError
 
+from .config import parse_recipe, recipe_tree
 from .drawing import draw_values
 from .space import Space
 
@@ -160,7 +161,9 @@ def open_study(
 
 
 def _same(known: Mapping[str, Any], identity: Mapping[str, Any], name: str) -> None:
-    # Studies from before a fact was kept go on without it.
+    # Studies from before a fact was kept go on without it, and what their recipes did not know gets its default.
+    if "recipe" in known and "recipe" in identity:
+        known = {**known, "recipe": recipe_tree(parse_recipe(dict(known["recipe"]), name))}
     facts = sorted(key for key in identity if known.get(key, identity[key]) != identity[key])
     other = [_WORDS.get(key, key) for key in facts]
     if other:
@@ -241,9 +244,21 @@ def search(study: Study, plan: Plan, objective: Objective, follow: Callable[[Fro
         if count(study, *FINISHED, TrialState.RUNNING) >= plan.trials:
             _wait(study)
             continue
-        study.optimize(attempt, n_trials=1, catch=(TrainingError,), callbacks=[lambda _, trial: follow(trial)])
+        with _told_elsewhere(study):
+            study.optimize(attempt, n_trials=1, catch=(TrainingError,), callbacks=[lambda _, trial: follow(trial)])
         if len(failed) >= FAILURES:
             raise failed[-1]
+
+
+@contextmanager
+def _told_elsewhere(study: Study) -> Iterator[None]:
+    """Two workers that ask at the same instant can be given the same trial; the one that ends it second has no say."""
+    before = count(study, *FINISHED)
+    try:
+        yield
+    except ValueError as error:
+        if "Cannot tell" not in str(error) or count(study, *FINISHED) == before:
+            raise
 
 
 def _wait(study: Study) -> None:

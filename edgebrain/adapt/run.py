@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 HEAD_FILE = "head.npz"
 _LARGEST_LOGIT = 1e4
-"""Steps of a sensible size leave logits of some tens; from a few hundred on, a head is sure of whatever it is shown."""
+"""Steps of a sensible size leave logits of some tens. Far beyond, a head is sure of whatever it is shown; here it is
+refused, doubt begins earlier."""
 LR, STEPS = 1.0, 20
 """Of the inner loop where no meta-learned head says otherwise."""
 

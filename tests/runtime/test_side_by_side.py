@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from edgebrain import Classifier, heap
 from edgebrain.errors import EngineFailed
 from edgebrain.phantom import PhantomSpec, draw_phantom
-from edgebrain.pipeline import run_pipeline
+from edgebrain.pipeline import _side_by_side, run_pipeline
 from edgebrain.ready import ReadyScan
 from edgebrain.types import Prediction
 
@@ -41,29 +44,34 @@ def test_any_number_of_files_gives_the_same_records_in_the_same_order(
     assert answers(together, paths[:count]) == answers(make_classifier(), paths[:count])
 
 
-def test_the_first_batches_start_together(
-    make_classifier: MakeClassifier, paths: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    classifier = make_classifier()
-    classifier.workers = WORKERS
-    read: list[str] = []
-    read_before: list[int] = []
-    really_read, really_predict = classifier.read, classifier.predict
+class Predicting:
+    """A classifier whose first batches wait for each other, and that notes what happens."""
 
-    def reading(source: str) -> list[ReadyScan]:
-        ready = list(really_read(source))
-        read.append(source)
-        return ready
+    workers = WORKERS
 
-    def predict(batch: list[ReadyScan]) -> list[Prediction]:
-        read_before.append(len(read))
-        return really_predict(batch)
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self._together = threading.Barrier(WORKERS)
 
-    monkeypatch.setattr(classifier, "read", lambda source: iter(reading(source)))
-    monkeypatch.setattr(classifier, "predict", predict)
-    assert len(answers(classifier, paths)) == len(paths)
-    assert read_before[0] >= WORKERS * BATCH
-    assert len(read_before) == -(-len(paths) // BATCH)
+    def batches(self, count: int) -> Iterator[list[str]]:
+        for number in range(count):
+            self.events.append(f"read {number}")
+            yield [str(number)]
+
+    def predict(self, batch: list[str]) -> list[str]:
+        if int(batch[0]) < WORKERS:
+            self._together.wait(timeout=30)
+        self.events.append("predicted")
+        return batch
+
+
+def test_the_first_batches_run_together_and_none_before_all_of_them_are_read() -> None:
+    fake: Any = Predicting()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found: list[Any] = list(_side_by_side(fake, fake.batches(5), pool))
+    assert found == list("01234")
+    assert fake.events[:WORKERS] == [f"read {number}" for number in range(WORKERS)]
+    assert fake.events.count("predicted") == len(found)
 
 
 def test_an_engine_that_breaks_ends_the_run(

@@ -13,7 +13,7 @@ from edgebrain.errors import MissingExtra, TrainingError
 from edgebrain.train import lite
 from edgebrain.train.config import load_recipe
 from edgebrain.train.lite import WEIGHTS_PACKAGE, LiteNet, SamePadConv
-from edgebrain.train.models import build, fresh
+from edgebrain.train.models import build, fresh, load_model, save_model
 from edgebrain.train.shapes import LiteConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -94,6 +94,16 @@ def test_a_recipe_with_outliers_has_an_output_for_them(share: float) -> None:
     found = build(load_recipe("teacher", [f"data.outliers={share}"])).eval()(scans(2)).outlier
     assert (found is None) == (share == 0)
     assert found is None or found.shape == (2,)
+
+
+def test_a_model_whose_first_convolution_took_three_channels_is_read(tmp_path: Path) -> None:
+    recipe = load_recipe("edge-lite", ["lite.blocks=[1]", "lite.features=8", "lite.pretrained=false"])
+    made = build(recipe).eval()
+    weights = made.state_dict()
+    weights["stem.0.weight"] = weights["stem.0.weight"].expand(-1, 3, -1, -1) / 3
+    save_model(tmp_path / "model.safetensors", weights, recipe, {})
+    read = load_model(tmp_path / "model.safetensors").net
+    torch.testing.assert_close(read(scans(2)).logits, made(scans(2)).logits)
 
 
 CUT = LiteConfig(blocks=(1, 2, 1), features=24, frozen=2)

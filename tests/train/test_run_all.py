@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -76,6 +77,11 @@ def test_a_failure_does_not_stop_the_others_and_a_second_call_does_what_is_left(
     assert call(*arguments) == 0
     assert rows(capsys.readouterr().out) == {"edge": "trained", "edge-base": "finished", "edge-wide": "finished"}
     assert (runs / "edge-base" / "metrics.json").read_bytes() == before
+    # A run of a version that did not know some of the values yet is finished, too.
+    older = json.loads(before)
+    del older["recipe"]["lite"], older["recipe"]["meta"]["stop_after"]
+    (runs / "edge-base" / "metrics.json").write_text(json.dumps(older))
+    assert call(*arguments) == 0
     # Other values are no longer what was trained.
     assert call(*arguments, "--seed", 9) == 1
     assert "other values of the recipe" in capsys.readouterr().err

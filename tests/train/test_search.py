@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from edgebrain.errors import TrainingError, UsageError
 from edgebrain.train import search as searching
+from edgebrain.train.config import load_recipe, recipe_tree
 from edgebrain.train.drawing import drawn_values
 from edgebrain.train.search import Plan, best_first, make_pruner, open_study, public_url, search, storage_errors
 from edgebrain.train.space import Choices, Range, Space
@@ -77,10 +78,12 @@ def test_a_search_that_goes_on_draws_what_one_in_a_piece_draws(tmp_path: Path) -
 
 
 def test_other_work_under_the_same_name_is_refused(tmp_path: Path) -> None:
-    study_at(tmp_path, identity={"data": 1, "recipe": {"a": [1, 2]}})
-    study_at(tmp_path, identity={"data": 1, "recipe": {"a": [1, 2]}})
+    recipe, other = (recipe_tree(load_recipe("edge", [f"seed={seed}"])) for seed in (1, 2))
+    # An older version knew fewer values.
+    study_at(tmp_path, identity={"data": 1, "recipe": {key: value for key, value in recipe.items() if key != "lite"}})
+    study_at(tmp_path, identity={"data": 1, "recipe": recipe})
     with pytest.raises(UsageError, match="'s' was started with another recipe") as caught:
-        study_at(tmp_path, identity={"data": 1, "recipe": {"a": [1, 3]}})
+        study_at(tmp_path, identity={"data": 1, "recipe": other})
     study_at(tmp_path, identity={"data": 1, "marks": "x"})  # of groups and copies an older study says nothing
     with pytest.raises(UsageError, match="another data"):
         study_at(tmp_path, identity={"data": 2, "marks": "x"})
@@ -174,6 +177,7 @@ WORKER = """
 import sys, time
 from pathlib import Path
 from edgebrain.train import search as searching
+from edgebrain.train.config import load_recipe, recipe_tree
 searching.HEARTBEAT_SECONDS, searching.GRACE_SECONDS = 1, 3
 from edgebrain.train.search import Plan, make_pruner, open_study, search
 from edgebrain.train.space import Range
@@ -203,8 +207,12 @@ def test_workers_share_a_study_and_repeat_what_was_killed(tmp_path: Path) -> Non
     # Fast workers would be done before the dead one's grace is over (3 s, and a second of heartbeat and of rounding).
     time.sleep(5)
 
-    workers = [worker(tmp_path / "s.db", "work") for _ in range(2)]
+    workers = [worker(tmp_path / "s.db", "work")]
+    assert workers[0].stdout is not None
+    taken = workers[0].stdout.readline()  # two that find the dead one at the same instant would both repeat it
+    workers.append(worker(tmp_path / "s.db", "work"))
     outputs = [one.communicate(timeout=120)[0] for one in workers]
+    outputs[0] = taken + outputs[0]
     assert [one.returncode for one in workers] == [0, 0]
     trials = study_at(tmp_path, identity={"data": 1}).trials
     states = [trial.state.name for trial in trials]
@@ -216,6 +224,29 @@ def test_workers_share_a_study_and_repeat_what_was_killed(tmp_path: Path) -> Non
     assert rates.count(float(started[2])) == 2
     lines = [json.dumps(line.split()[1]) for output in outputs for line in output.splitlines()]
     assert len(lines) == len(set(lines)) == len(states) - 1
+
+
+def test_a_trial_that_another_worker_has_ended_costs_nothing(tmp_path: Path) -> None:
+    study = study_at(tmp_path)
+    values: list[float] = []
+
+    def objective(trial: Trial, _: Mapping[str, Any]) -> float:
+        if not values:
+            study_at(tmp_path).tell(trial.number, 0.5)
+        values.append(float(trial.number))
+        return 1.0
+
+    search(study, Plan(SPACE, 3, seed=3), objective, lambda _: None)
+    assert [trial.value for trial in study.trials] == [0.5, 1.0, 1.0]
+
+
+def test_an_error_of_the_storage_is_not_taken_for_that(tmp_path: Path) -> None:
+    def objective(trial: Trial, _: Mapping[str, Any]) -> float:
+        del trial
+        raise ValueError("Cannot tell what this is")
+
+    with pytest.raises(ValueError, match="Cannot tell what"):
+        search(study_at(tmp_path), Plan(SPACE, 3, seed=3), objective, lambda _: None)
 
 
 def test_a_heart_beats_several_times_before_it_is_taken_for_dead() -> None:

@@ -37,8 +37,7 @@ def test_it_answers_as_the_network_does(tiny_sets: tuple[str, ...], trained: Pat
     assert teach is not None
     logits = teach(images())
     assert (logits.dtype, tuple(logits.shape), logits.requires_grad) == (torch.float32, (3, 4), False)
-    exact = load_model(trained).net(images()).logits.detach()
-    torch.testing.assert_close(logits, exact, atol=0.02, rtol=0.02)  # it answers in bfloat16
+    torch.testing.assert_close(logits, load_model(trained).net(images()).logits.detach(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(teach(images().float()), logits, atol=0, rtol=0)
 
 
