@@ -128,6 +128,11 @@ def run_audit(request: AuditRequest) -> int:
     """
     if request.held_out is not None and request.test_kept:
         raise UsageError("--hold-out and --keep-test name two test splits.", remedy="Give one of them.")
+    if request.splits is None and (request.held_out is not None or request.test_kept):
+        raise UsageError(
+            f"{'--keep-test' if request.test_kept else '--hold-out'} says how to split, and no splits are asked for.",
+            remedy="Say where to write them: --splits FILE.csv",
+        )
     copies, groups = request.copy_threshold, request.group_threshold
     return auditing.run_audit(
         request.paths,

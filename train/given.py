@@ -17,7 +17,7 @@ from edgebrain.labelled import Sample
 
 from . import audit as auditing
 from .config import SPLITS_FILE, Recipe
-from .given_splits import Given, names_of, read_given, read_splits
+from .given_splits import Given, names_of, read_given, read_splits, read_unreadable
 from .processes import is_first
 from .splits import by_group, one_vocabulary
 from .tasks import check_classes
@@ -43,28 +43,33 @@ def labelled_samples(
     """
     labels = recipe.data.labels
     if splits:
-        return Given(from_splits(splits, labels))
+        return from_splits(splits, labels)
     own = folder / SPLITS_FILE
     # Processes beside the first find what it wrote; where they see no folder of its, they audit as it did.
     if (resume or not is_first()) and own.is_file():
+        if data and resume and is_first():
+            sys.stderr.write(f"splits: those of {printable(str(own))}; --data is not read again\n")
         return read_given(own, labels=labels)
     return from_data(data, labels, seed=recipe.seed)
 
 
-def from_splits(paths: Sequence[Path], labels: Sequence[str], *, known: Sequence[str] = ()) -> list[Sample]:
-    """Read splits that somebody gives.
+def from_splits(paths: Sequence[Path], labels: Sequence[str], *, known: Sequence[str] = ()) -> Given:
+    """Read splits that somebody gives, those of a run for instance.
 
     Args:
         paths: CSV manifests.
         labels: Of the recipe.
         known: Further labels to accept.
 
+    Returns:
+        The samples, labelled as they were given, and the names that lie beside the manifests of what is in none.
+
     Raises:
         EdgebrainError: They cannot be used, or lack a label.
     """
     samples = _as_asked_split(read_splits(paths, labels=(*labels, *known)), labels, one_vocabulary)
     check_classes(samples, labels)
-    return samples
+    return Given(samples, tuple(sorted(name for path in paths for name in read_unreadable(path))))
 
 
 def from_data(paths: Sequence[Path], labels: Sequence[str], *, seed: int, known: Sequence[str] = ()) -> Given:

@@ -13,7 +13,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgebrain.errors import UsageError
+from edgebrain.files import failing
 from edgebrain.folders import absolute
 from edgebrain.labelled import Sample, read_labelled, write_samples
 from edgebrain.outputs import write_whole
@@ -60,13 +63,17 @@ def unreadable_file(splits: Path) -> Path:
 
 
 def write_given(splits: Path, samples: Sequence[Sample], unreadable: Sequence[str]) -> None:
-    """Write a manifest, and beside it the names of files that could not be read.
+    """Write a manifest, and beside it the names of files that could not be read; without names no file stays there.
 
     Raises:
         EdgebrainError: A file cannot be written.
     """
+    beside = unreadable_file(splits)
     if unreadable:  # first: who finds the manifest must find them
-        write_whole(unreadable_file(splits), (json.dumps(sorted(unreadable)) + "\n").encode())
+        write_whole(beside, (json.dumps(sorted(unreadable)) + "\n").encode())
+    else:
+        with failing(str(beside), "Remove it; it names files of other splits."):
+            beside.unlink(missing_ok=True)
     write_samples(splits, samples)
 
 
@@ -76,13 +83,23 @@ def read_given(splits: Path, *, labels: Collection[str] = ()) -> Given:
     Raises:
         UsageError: A file cannot be read.
     """
-    samples = read_labelled(splits, labels=labels)
+    return Given(read_labelled(splits, labels=labels), read_unreadable(splits))
+
+
+def read_unreadable(splits: Path) -> tuple[str, ...]:
+    """Read the names that :func:`write_given` left beside a manifest; none where there is no such file.
+
+    Raises:
+        UsageError: The file cannot be read, or holds something else.
+    """
     beside = unreadable_file(splits)
     try:
-        names = json.loads(beside.read_bytes()) if beside.is_file() else []
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{beside} cannot be read: {error}.", remedy="Remove it; it only names files.") from error
-    return Given(samples, tuple(map(str, names)))
+        # Names may hold what no UTF-8 text does, which msgspec's own decoder refuses.
+        return tuple(msgspec.convert(json.loads(beside.read_bytes()), list[str])) if beside.is_file() else ()
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise UsageError(
+            f"{beside} is no list of file names: {error}.", remedy="Remove it; it only names files."
+        ) from error
 
 
 def read_splits(paths: Sequence[Path], *, labels: Collection[str] = ()) -> list[Sample]:

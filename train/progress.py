@@ -15,11 +15,13 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
+from edgebrain.errors import printable
 from edgebrain.files import failing
 from edgebrain.outputs import write_whole
 
 FIGURES = ("train/loss", "val/loss", "val/accuracy", "val/macro_f1", "train/accuracy")
 RATE = "lr"
+_COLUMNS = ("epoch", "seconds", *FIGURES, RATE)
 FREE_SPACE = "Make room, then go on with --resume."
 
 
@@ -36,6 +38,7 @@ class History(Callback):
         self.path = path
         self.rows: list[dict[str, str]] = []
         self._started = 0.0
+        self._begun = -1  # the epoch that the clock was started for
 
     @property
     def seconds(self) -> float:
@@ -48,19 +51,27 @@ class History(Callback):
         if trainer.is_global_zero:
             with failing(str(self.path), FREE_SPACE):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.is_file():
-            with self.path.open(encoding="utf-8", newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
+        if trainer.ckpt_path is None:
+            return
+        try:
+            self.rows = [row for row in read_rows(self.path) if int(row["epoch"]) <= trainer.current_epoch]
+        except (OSError, ValueError, csv.Error) as error:
+            self.rows = []  # hours of training are worth more than their curves
+            if trainer.is_global_zero:
+                why = printable(f"{self.path} cannot be used ({error})")
+                sys.stderr.write(f"note: {why}; the log begins anew, without the epochs before and their time\n")
+                write_rows(self.path, self.rows)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        del trainer, pl_module
+        del pl_module
+        self._begun = trainer.current_epoch
         self._started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row."""
         del pl_module
-        if self.rows and trainer.current_epoch <= int(self.rows[-1]["epoch"]):
+        if trainer.current_epoch != self._begun or (self.rows and self._begun <= int(self.rows[-1]["epoch"])):
             return  # Lightning ends the last finished epoch once more when a run goes on
         figures = {k: repr(float(v)) for k, v in trainer.callback_metrics.items() if k in FIGURES}
         figures[RATE] = repr(float(trainer.optimizers[0].param_groups[0]["lr"]))
@@ -71,6 +82,33 @@ class History(Callback):
         write_rows(self.path, self.rows)
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read what :func:`write_rows` wrote.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no such file, or was cut short; csv.Error likewise.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    columns = set(reader.fieldnames or ())
+    if not {"epoch", "seconds"} <= columns <= set(_COLUMNS):  # earlier versions wrote fewer
+        raise ValueError("its columns are others")
+    for row in rows:
+        if None in row or None in row.values():
+            raise ValueError("a row is longer or shorter than the first")
+        int(row["epoch"])
+        if not math.isfinite(float(row["seconds"])):
+            raise ValueError("seconds are a finite number")
+        for name in columns - {"epoch", "seconds"}:
+            float(row[name] or "nan")
+    return rows
+
+
 def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Write rows of figures as CSV, replacing what was there; what a row lacks stays empty.
 
@@ -79,7 +117,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
         rows: Columns epoch, seconds, FIGURES and RATE, or some of them.
     """
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ("epoch", "seconds", *FIGURES, RATE), lineterminator="\n")
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_whole(path, text.getvalue().encode())

@@ -133,7 +133,7 @@ class _Data:
 
     def _made(self, recipe: Recipe, splits: Path) -> Given:
         if self.request.splits:
-            return Given(from_splits(self.request.splits, recipe.data.labels, known=self.labels))
+            return from_splits(self.request.splits, recipe.data.labels, known=self.labels)
         if splits.is_file():
             sys.stderr.write(f"splits: those of {printable(str(splits))}\n")
             return read_given(splits, labels=self.labels)

@@ -108,7 +108,8 @@ def keep_test(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACT
 
     Returns:
         The samples in their order. What has no split is split with what was published for training; what shares a group
-        with test or ``external``, or with a val split of the data, has none.
+        with test or ``external``, or with a val split of the data, has none. What judges repeats nothing but scans of
+        its own split: where an audit kept a copy outside of it, one of the split counts in its stead.
 
     Raises:
         UsageError: There is no test split, nothing is left to train on, or a sample has no group.
@@ -139,11 +140,30 @@ def keep_test(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACT
             kept.append(replace(s, split="" if s.group in known else EXTERNAL))
         else:
             kept.append(s if _stays(s.split, held[s.group]) else replace(s, split=""))
-    return kept
+    return _copies_within(kept)
 
 
 _JUDGES = ("val", EXTERNAL, "test")
 """Splits that data comes with and that are kept; of a group in more than one, the last counts."""
+
+
+def _copies_within(samples: Sequence[Sample]) -> list[Sample]:
+    """Let what judges repeat scans of its own split only; of those that repeat one outside, the first by path is kept.
+
+    A scan whose larger copy is in no split, or in another one, would be left out wherever copies are, and none would
+    be counted in its stead.
+    """
+    homes = {s.path: s.split for s in samples}
+    outward = [s for s in samples if s.split in _JUDGES and s.copy_of and homes.get(s.copy_of) != s.split]
+    heirs: dict[tuple[str, str], str] = {}
+    for s in outward:
+        key = (s.split, s.copy_of)
+        heirs[key] = min(s.path, heirs.get(key, s.path))
+    instead = {s.path: heirs[s.split, s.copy_of] for s in outward}
+    return [
+        replace(s, copy_of="" if instead[s.path] == s.path else instead[s.path]) if s.path in instead else s
+        for s in samples
+    ]
 
 
 def _stays(own: str, held: str) -> bool:

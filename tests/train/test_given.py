@@ -63,18 +63,18 @@ def test_scans_of_some_tumour_are_split_for_a_binary_recipe_and_keep_their_label
     counts = {**FOUR, "tumor": 8}
     del counts["pituitary"]
     for samples in (
-        from_splits([tmp_path / "some.csv"], BINARY),
+        from_splits([tmp_path / "some.csv"], BINARY).samples,
         from_data([tmp_path / "some.csv"], BINARY, seed=0).samples,
     ):
         assert Counter(s.label for s in samples) == counts
         assert {s.split for s in samples} == {"train", "val", "test"}
     # A recipe that tells kinds apart cannot count them.
-    judged = from_splits([tmp_path / "some.csv"], ("glioma", "meningioma", "no_tumor"))
+    judged = from_splits([tmp_path / "some.csv"], ("glioma", "meningioma", "no_tumor")).samples
     assert {s.split for s in judged if s.label == "tumor"} == {"train", "external"}
 
 
 def test_files_that_the_audit_could_not_read_stay_in_the_figures_of_a_run_that_goes_on(
-    phantoms: Sequence[Sample], tmp_path: Path
+    phantoms: Sequence[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "patient Smith").mkdir()
     broken = tmp_path / "patient Smith" / "broken.png"
@@ -82,8 +82,13 @@ def test_files_that_the_audit_could_not_read_stay_in_the_figures_of_a_run_that_g
     write_samples(tmp_path / "all.csv", [*phantoms, Sample(str(broken), "glioma")])
     folder = tmp_path / "run"
     request = TrainRequest("cnn3-binary", overrides=TINY_BINARY, data=(tmp_path / "all.csv",), output=folder, threads=1)
-    for resume in (False, True):
-        assert run_train(replace(request, resume=resume)) == 0
+    again = replace(request, resume=True)
+    as_our_error_says = replace(again, data=(), splits=(folder / "splits.csv",))
+    for one in (request, again, as_our_error_says, again):
+        capsys.readouterr()
+        assert run_train(one) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if "--data is not read again" in line]
+        assert len(said) == (one is again)
         text = (folder / "metrics.json").read_text()
         assert json.loads(text)["unreadable"] == {"count": 1, "files": ["broken.png"]}
         assert "Smith" not in text

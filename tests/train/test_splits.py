@@ -173,7 +173,8 @@ def test_a_published_test_split_stays_and_what_repeats_it_is_not_trained_on(
         assert judged == groups or not any(s.split == "test" for s in published)
         return
     check_apart(split)
-    assert [replace(s, split="") for s in split] == samples
+    assert [replace(s, split="", copy_of="") for s in split] == [replace(s, copy_of="") for s in samples]
+    check_judged(split, samples)
     assert [s.split == "test" for s in split] == [s.split == "test" for s in published]
     judging = {s.group for s in published if s.split in ("val", "test", "external")}
     assert {s.group for s in split if s.split == "train"}.isdisjoint(judging)
@@ -181,6 +182,52 @@ def test_a_published_test_split_stays_and_what_repeats_it_is_not_trained_on(
     assert {s.split for s in free} <= {"train", "val"}
     if any(s.split == "val" and s.group in judging for s in split):
         assert {s.split for s in free} == {"train"}
+
+
+def check_judged(split: Sequence[Sample], samples: Sequence[Sample]) -> None:
+    """Every scan that judges counts, itself or as the one of its split that it repeats."""
+    after = {s.path: s for s in split}
+    for before, s in zip(samples, split, strict=True):
+        if s.split not in ("val", "test", "external"):
+            assert s.copy_of == before.copy_of
+            continue
+        assert not s.copy_of or before.copy_of
+        kept = after[s.copy_of or s.path]
+        assert (kept.split, kept.copy_of) == (s.split, "")
+        assert kept.group == s.group
+
+
+def test_a_judging_scan_counts_where_its_larger_copy_does_not_judge() -> None:
+    def copies(group: str, *splits: str) -> list[Sample]:
+        paths = [f"/{group}/{k}-{split}.png" for k, split in enumerate(splits)]
+        return [
+            Sample(path, "glioma", group=group, split=split, copy_of=paths[0] if k else "")
+            for k, (path, split) in enumerate(zip(paths, splits, strict=True))
+        ]
+
+    free = make([("glioma", "a", 1, 0)] * 9)
+    for order in (1, -1):
+        samples = [
+            *copies("a", "train", "test"),
+            *copies("b", "train", "test", "test", "val"),
+            *copies("c", "val", "val", "train"),
+            *copies("d", "test", "test", "train"),
+            *copies("e", "train", "val", "val"),
+            *free,
+        ][::order]
+        split = {s.path: s for s in keep_test(samples)}
+        assert {path: s.copy_of for path, s in split.items() if s.split in ("val", "test") and s.group > "9"} == {
+            "/a/1-test.png": "",
+            "/b/1-test.png": "",
+            "/b/2-test.png": "/b/1-test.png",
+            "/c/0-val.png": "",
+            "/c/1-val.png": "/c/0-val.png",
+            "/d/0-test.png": "",
+            "/d/1-test.png": "/d/0-test.png",
+            "/e/1-val.png": "",
+            "/e/2-val.png": "/e/1-val.png",
+        }
+        assert sum(s.split == "test" and usable(s) for s in split.values()) == 3
 
 
 def test_what_was_published_for_training_becomes_train_and_val() -> None:

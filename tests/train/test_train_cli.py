@@ -241,6 +241,12 @@ def test_fractions_that_make_no_sense(call: Call, textures: Path, tmp_path: Path
     assert not (tmp_path / "s.csv").exists()
 
 
+@pytest.mark.parametrize("options", [("--keep-test",), ("--hold-out", "set")])
+def test_how_to_split_is_not_said_in_vain(call: Call, textures: Path, options: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match=f"{options[0]} says how to split.*--splits"):
+        call("audit", textures, *options)
+
+
 def test_a_published_test_split_is_kept_if_asked_for(
     call: Call, textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
