@@ -67,7 +67,7 @@ def run_few_shot(plan: Plan, samples: Sequence[Sample], report: Path, *, resume:
     Args:
         plan: What to run.
         samples: Labelled scans with splits.
-        report: Folder of the report; what is finished is kept in its folder ``work``, for a resume.
+        report: Folder of the report; what is finished is kept there too, for a resume.
         resume: Go on with a test that was stopped there; nothing that it finished is done again.
 
     Raises:
