@@ -27,6 +27,7 @@ from . import checkpoint
 from .config import Recipe, recipe_tree
 from .data import digest
 from .meta_loop import State
+from .started import marks
 
 WORK = ".edgebrain-fewshot"
 """Name of the folder in a report's folder."""
@@ -165,7 +166,7 @@ class Work:
         if other:
             raise UsageError(
                 f"The test in {report} was started with other {' and '.join(other)}.",
-                remedy="Repeat its options; only --protocol and --threads may change.",
+                remedy="Repeat its options, with the same splits; only --protocol and --threads may change.",
             )
         if (self.folder / _ROWS).is_file():
             self.rows = {row.key: row for row in _read(self.folder / _ROWS, list[Row])}
@@ -200,6 +201,7 @@ def _identity(plan: Plan, samples: Sequence[Sample]) -> dict[str, Any]:
     return {
         "recipe": json.loads(json.dumps(recipe_tree(plan.recipe))),
         "data": digest(samples),
+        "groups, copies or conflicts": marks(samples),
         "models": [hashlib.sha256(path.read_bytes()).hexdigest() for path in plan.models],
         "shots": list(plan.shots),
         "queries": plan.queries,
