@@ -65,7 +65,6 @@ def run_fewshot(request: FewShotRequest) -> int:
         scratch=request.scratch,
         threads=request.threads,
     )
-    _make(request.report)
     found = run_few_shot(plan, samples, request.report, resume=request.resume)
     picture = plot(found.rows)  # before anything is written: what cannot be drawn leaves no half of a report
     print_rows(found.rows)
@@ -84,10 +83,3 @@ def _shots(text: str) -> tuple[int, ...]:
     if not numbers or min(numbers) < 1:
         raise UsageError(f"--shots {text}: expected whole numbers with commas between them, such as 1,5,10.")
     return numbers
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}.", remedy="Name another --report.") from error

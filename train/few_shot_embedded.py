@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from edgebrain.errors import UsageError
+from edgebrain.folders import absolute
 from edgebrain.inner import Start
 from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, Sample
 from edgebrain.types import Float32, InputSpec
@@ -18,6 +20,7 @@ from .data import prepare_samples
 from .episodes import Indices
 from .few_shot import Protocol
 from .few_shot_work import Plan
+from .fit import MODEL
 from .heads import HeadConfig, meta_learn, standardise
 from .judging import Solver, head_solver
 from .meta_progress import Watch
@@ -30,9 +33,34 @@ HEADS = (LEARNED, PROTOTYPES, FINE_TUNED)
 """What ``edgebrain adapt`` does from a meta-learned head, from prototypes and from nothing."""
 
 
-def name_of(path: Path, trained: TrainedModel) -> str:
-    """How a table calls a model."""
-    return f"{trained.recipe.name} ({path.parent.name})"
+def names_of(paths: Sequence[Path], recipes: Sequence[str]) -> list[str]:
+    """How a table calls models: a recipe, and of a path as much as tells it from the others.
+
+    Args:
+        paths: Files of models.
+        recipes: The name of each one's recipe.
+
+    Raises:
+        UsageError: A file is given twice.
+    """
+    full = [absolute(path) for path in paths]
+    for place, path in enumerate(full):
+        if path in full[:place]:
+            raise UsageError(f"{paths[place]} is given twice.", remedy="Give each --model once.")
+    parts = [(path.parent if path.name == MODEL else path).parts for path in full]
+    depths = [1] * len(parts)
+    while True:
+        names = [
+            f"{recipe} ({Path(*one[-depth:]).as_posix()})"
+            for recipe, one, depth in zip(recipes, parts, depths, strict=True)
+        ]
+        longer = [
+            depth + (names.count(name) > 1 and depth < len(one))
+            for name, one, depth in zip(names, parts, depths, strict=True)
+        ]
+        if longer == depths:
+            return names
+        depths = longer
 
 
 class Embedded:

@@ -19,7 +19,7 @@ from .data import digest, prepare_samples
 from .dispatch import is_meta
 from .few_shot import PUBLISHED, Protocol, protocols
 from .few_shot_checks import chosen_protocols, given_run
-from .few_shot_embedded import HEADS, LABELS, Embedded, name_of
+from .few_shot_embedded import HEADS, LABELS, Embedded, names_of
 from .few_shot_networks import FINE_TUNING_RATES, FINE_TUNING_STEPS, METHODS, Networks
 from .few_shot_tables import share
 from .few_shot_work import Key, Plan, Row, Work
@@ -67,16 +67,17 @@ def run_few_shot(plan: Plan, samples: Sequence[Sample], report: Path, *, resume:
     Args:
         plan: What to run.
         samples: Labelled scans with splits.
-        report: Folder of the report; what is finished is kept in its folder ``work``, for a resume.
+        report: Folder of the report; what is finished is kept there too, for a resume.
         resume: Go on with a test that was stopped there; nothing that it finished is done again.
 
     Raises:
         TrainingError: The data serves no protocol, or a network cannot be meta-trained.
-        UsageError: There is no protocol of a name, a MAML run cannot stand in for what would be trained, or there is
-            nothing to go on with.
+        UsageError: There is no protocol of a name, a MAML run cannot stand in for what would be trained, a model is
+            given twice, or there is nothing to go on with.
     """
     torch.set_num_threads(plan.threads or usable_cpus())
     models = [load_model(path) for path in plan.models]
+    names = names_of(plan.models, [one.recipe.name for one in models])
     given = given_run(plan, models)
     wanted = [s for s in samples if s.label in LABELS and s.label != NOT_BRAIN_MRI]
     chosen_protocols(protocols(wanted), plan.only)  # before minutes of reading
@@ -87,8 +88,8 @@ def run_few_shot(plan: Plan, samples: Sequence[Sample], report: Path, *, resume:
     say_device()
     networks = Networks(plan, small, given, work)
     entries = [_Entry(plan.recipe.name, METHODS, networks.solver, ())] if plan.scratch else []
-    for path, one in zip(plan.models, models, strict=True):
-        name, labels = name_of(path, one), one.recipe.data.labels
+    for name, one in zip(names, models, strict=True):
+        labels = one.recipe.data.labels
         missing = set(_keys(plan, chosen, name, HEADS)) - set(work.rows)
         if missing and not is_meta(one.recipe):
             seen = Embedded(one, small.samples, networks.groups, plan)
@@ -97,9 +98,11 @@ def run_few_shot(plan: Plan, samples: Sequence[Sample], report: Path, *, resume:
     with Course([job.stage for job in jobs]) as course:
         for job in jobs:
             job.run(course)
-    names = [plan.recipe.name, *(name_of(p, m) for p, m in zip(plan.models, models, strict=True))]
     wanted_keys = [
-        key for protocol in chosen for name in names for key in _keys(plan, [protocol], name, (*METHODS, *HEADS))
+        key
+        for protocol in chosen
+        for name in (plan.recipe.name, *names)
+        for key in _keys(plan, [protocol], name, (*METHODS, *HEADS))
     ]
     return Found([work.rows[key] for key in wanted_keys if key in work.rows], _trainings(chosen, work))
 

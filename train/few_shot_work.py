@@ -1,23 +1,24 @@
 """What the honest test has finished so far, on disk: hours of meta-training must survive a kill.
 
-Beside the report lies the folder ``work`` with a checkpoint of every meta-training and the rows that were judged. It
-goes away when the report is written.
+Beside the report lies the folder ``.edgebrain-fewshot`` with a checkpoint of every meta-training and the rows that were
+judged. It goes away when the report is written; what others put there stays.
 """
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import json
-import shutil
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from edgebrain.errors import TrainingError, UsageError
-from edgebrain.files import failing
 from edgebrain.intervals import Estimate
 from edgebrain.labelled import Sample
 from edgebrain.outputs import write_whole
@@ -26,11 +27,14 @@ from . import checkpoint
 from .config import Recipe, recipe_tree
 from .data import digest
 from .meta_loop import State
-from .progress import FREE_SPACE
+from .started import marks
 
-WORK = "work"
+WORK = ".edgebrain-fewshot"
 """Name of the folder in a report's folder."""
 _PLAN, _ROWS = "plan.json", "rows.json"
+
+_FORMAT: Literal["edgebrain-fewshot/1"] = "edgebrain-fewshot/1"
+_ELSEWHERE = "Move it away, or name another --report."
 
 Key = tuple[str, str, str, int]
 """Protocol, model, method and shots of a row."""
@@ -80,24 +84,53 @@ class Row:
         return self.protocol, self.model, self.method, self.shots
 
 
+class _Started(msgspec.Struct):
+    """What a test was started with, and the names of its checkpoints."""
+
+    format: Literal["edgebrain-fewshot/1"]
+    given: dict[str, Any]
+    checkpoints: list[str]
+
+
 def check_work(report: Path, *, resume: bool) -> None:
     """Say whether a test can start or go on in a folder, before any long work.
 
     Raises:
-        UsageError: It holds an unfinished test, or none to go on with.
+        TrainingError: What is known of an unfinished test is damaged.
+        UsageError: It holds an unfinished test, or none to go on with; or something that no test of ours wrote is where
+            its files would be.
     """
     folder = report / WORK
-    if resume and not (folder / _PLAN).is_file():
+    for place in (report, folder):
+        if os.path.lexists(place) and not place.is_dir():
+            raise UsageError(f"{place} is no folder, but one is needed there.", remedy=_ELSEWHERE)
+    begun = (folder / _PLAN).is_file()
+    if resume and not begun:
         raise UsageError(f"{report} holds no unfinished test.", remedy="Start it without --resume.")
-    if not resume and ((folder / _ROWS).is_file() or any(folder.glob("*.safetensors"))):
+    if resume or not folder.is_dir():
+        return
+    if begun and ((folder / _ROWS).is_file() or _started(folder).checkpoints):
         raise UsageError(
             f"{report} holds a test that was stopped.", remedy="--resume goes on with it; or name another --report."
         )
+    if not begun and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds files of something else.", remedy=_ELSEWHERE)
 
 
 def remove_work(report: Path) -> None:
-    """Take the folder of a finished test away: what it held is in the report."""
-    shutil.rmtree(report / WORK, ignore_errors=True)
+    """Take away what a finished test kept, as it is in the report; the folder too, if nothing else is in it."""
+    folder = report / WORK
+    checkpoints = _started(folder).checkpoints
+    with contextlib.suppress(OSError):  # the report is written: files that stay are no reason to fail
+        for name in checkpoints:
+            (folder / name).unlink(missing_ok=True)
+            for part in folder.glob(f".{glob.escape(name)}.*.tmp"):  # of a checkpoint that a kill cut short
+                part.unlink()
+        for part in folder.glob(".edgebrain-*.partial"):
+            part.unlink()
+        (folder / _ROWS).unlink(missing_ok=True)
+        (folder / _PLAN).unlink()
+        folder.rmdir()
 
 
 class Work:
@@ -119,16 +152,21 @@ class Work:
         self.rows: dict[Key, Row] = {}
         told = _identity(plan, samples)
         if not resume:
-            with failing(str(self.folder), FREE_SPACE):
+            self._started = _Started(_FORMAT, told, [])
+            try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.folder / _PLAN, (json.dumps(told, indent=2) + "\n").encode())
+            except OSError as error:
+                raise UsageError(
+                    f"{self.folder} cannot be made: {error.strerror}.", remedy="Name another --report."
+                ) from error
+            self._tell()
             return
-        earlier = _read(self.folder / _PLAN, dict[str, Any])
-        other = [name for name in told if told[name] != earlier.get(name)]
+        self._started = _started(self.folder)
+        other = [name for name in told if told[name] != self._started.given.get(name)]
         if other:
             raise UsageError(
                 f"The test in {report} was started with other {' and '.join(other)}.",
-                remedy="Repeat its options; only --protocol and --threads may change.",
+                remedy="Repeat its options, with the same splits; only --protocol and --threads may change.",
             )
         if (self.folder / _ROWS).is_file():
             self.rows = {row.key: row for row in _read(self.folder / _ROWS, list[Row])}
@@ -145,7 +183,15 @@ class Work:
 
     def keep(self, training: str, method: str, state: State) -> None:
         """Keep how far a meta-training came."""
-        checkpoint.save(self._path(training, method), asdict(state))
+        path = self._path(training, method)
+        if path.name not in self._started.checkpoints:
+            self._started.checkpoints.append(path.name)
+            self._tell()  # before the file is there: what is not listed is not taken away
+        checkpoint.save(path, asdict(state))
+
+    def _tell(self) -> None:
+        tree = msgspec.to_builtins(self._started)
+        write_whole(self.folder / _PLAN, (json.dumps(tree, indent=2) + "\n").encode())
 
     def _path(self, training: str, method: str) -> Path:
         return self.folder / f"{training.replace(':', '-')}.{method}.safetensors"
@@ -155,12 +201,20 @@ def _identity(plan: Plan, samples: Sequence[Sample]) -> dict[str, Any]:
     return {
         "recipe": json.loads(json.dumps(recipe_tree(plan.recipe))),
         "data": digest(samples),
+        "groups, copies or conflicts": marks(samples),
         "models": [hashlib.sha256(path.read_bytes()).hexdigest() for path in plan.models],
         "shots": list(plan.shots),
         "queries": plan.queries,
         "episodes": plan.episodes,
         "scratch": plan.scratch,
     }
+
+
+def _started(folder: Path) -> _Started:
+    found: _Started = _read(folder / _PLAN, _Started)
+    if any(Path(name).name != name for name in found.checkpoints):
+        raise TrainingError(f"{folder / _PLAN} names files elsewhere.", remedy=_ELSEWHERE)
+    return found
 
 
 def _read(path: Path, kind: Any) -> Any:

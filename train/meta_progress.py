@@ -56,7 +56,7 @@ class Watch:
 
 
 class Course:
-    """Shows how far work of many parts is, the part and the whole, and how long all of it will take at most.
+    """Shows how far work of many parts is, the part and the whole, and about how long all of it will still take.
 
     Args:
         stages: The parts, in the order in which they come.
@@ -125,9 +125,13 @@ class Course:
         place = f"[{self.pace.place + 1}/{len(self.pace.stages)}] " if len(self.pace.stages) > 1 else ""
         return f"{place}{self.pace.stage.name}"
 
+    def _left(self) -> str:
+        text = left_text(self.pace.left())
+        return f"about {text}" if text else ""
+
     def _draw(self, description: str) -> None:
         if self._bar is not None and self._task is not None:
-            left = left_text(self.pace.left())
+            left = self._left()
             self._bar.update(self._task, completed=self.pace.done, description=description, left=left)
 
     def _say(self, what: str) -> None:
@@ -135,6 +139,6 @@ class Course:
             return
         self._said = time.monotonic()
         title = f"{self._title()}: " if len(self.pace.stages) > 1 else ""
-        left = left_text(self.pace.left())
-        sys.stderr.write(f"{title}{what}{f'  at most {left}' if left else ''}\n")
+        left = self._left()
+        sys.stderr.write(f"{title}{what}{f'  {left}' if left else ''}\n")
         sys.stderr.flush()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from edgebrain.cli.app import app
@@ -16,6 +17,7 @@ from edgebrain.intervals import Estimate
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.train.config import load_recipe
 from edgebrain.train.few_shot import Protocol, groups_of, protocols
+from edgebrain.train.few_shot_embedded import names_of
 from edgebrain.train.few_shot_run import run_few_shot
 from edgebrain.train.few_shot_work import Plan
 from edgebrain.train.judging import Outcome, accuracy_of, recall_of
@@ -127,6 +129,32 @@ def test_the_command_writes_a_table_a_plot_and_figures(
     assert all(0 <= Estimate(**row["accuracy"]).value <= 1 for row in tree["rows"])  # type: ignore[operator]
     assert (tmp_path / "few" / "fewshot.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "few" / "fewshot.md").read_text().count("\n") == 2 + 12
+
+
+def test_models_in_folders_of_one_name_have_rows_of_their_own(
+    phantoms: tuple[Sample, ...], tiny_sets: tuple[str, ...], tmp_path: Path
+) -> None:
+    recipe = load_recipe("edge", list(tiny_sets))
+    models = tuple(tmp_path / seed / "edge" / "model.safetensors" for seed in ("seed0", "seed1"))
+    for number, path in enumerate(models):
+        torch.manual_seed(number)
+        save_model(path, build(recipe).state_dict(), recipe, {})
+    maml = load_recipe("maml-glioma-meningioma", ["input.width=16", "input.height=16"])
+    only = ("unseen-groups",)
+    plan = Plan(maml, shots=(1,), queries=1, episodes=3, models=models, only=only, scratch=False, threads=1)
+    rows = run_few_shot(plan, phantoms, tmp_path / "few").rows
+    assert len({row.key for row in rows}) == len(rows) == 2 * 3
+    assert {row.model for row in rows} == {"edge (seed0/edge)", "edge (seed1/edge)"}
+
+
+def test_names_of_models_are_as_short_as_they_can_be() -> None:
+    paths = [Path(p, "model.safetensors") for p in ("/a/s0/edge", "/a/s1/edge", "/b/s1/edge", "/edge", "/lite")]
+    assert names_of(paths, ["e"] * 5) == ["e (s0/edge)", "e (a/s1/edge)", "e (b/s1/edge)", "e (/edge)", "e (lite)"]
+    assert names_of(paths[:2], ["one", "two"]) == ["one (edge)", "two (edge)"]
+    files = [Path("/a/x.safetensors"), Path("/a/y.safetensors")]
+    assert names_of(files, ["e", "e"]) == ["e (x.safetensors)", "e (y.safetensors)"]
+    with pytest.raises(UsageError, match="given twice"):
+        names_of([Path("/a/model.safetensors"), Path("/a/b/../model.safetensors")], ["e", "e"])
 
 
 def saved(folder: Path, *changes: str) -> Path:
