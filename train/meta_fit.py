@@ -15,7 +15,6 @@ from torch import Tensor, nn
 import edgebrain
 from edgebrain.cpus import usable_cpus
 from edgebrain.errors import UsageError
-from edgebrain.intervals import group_index
 from edgebrain.labelled import Sample
 from edgebrain.outputs import write_whole
 from edgebrain.types import Float64
@@ -25,7 +24,8 @@ from .accelerator import find_device, say_device
 from .config import SPLITS_FILE, MetaConfig, Recipe, recipe_tree
 from .curves import draw_curves
 from .data import PreparedSet, check_readable, digest, prepare_samples, select
-from .episodes import Episode, EpisodeSampler, Indices, pool_of
+from .episodes import Episode, EpisodeSampler, pool_of
+from .few_shot import groups_of
 from .fit import METRICS, MODEL, Run
 from .given_splits import Given, left_out_figures, write_given
 from .judging import Solver, accuracy_of, judge
@@ -139,11 +139,6 @@ def method_of(config: MetaConfig, net: nn.Module) -> Maml:
     return Maml(config.order, config.inner_lr, config.inner_steps, config.test_steps, head_names(net))
 
 
-def groups_of(prepared: PreparedSet) -> Indices:
-    """Groups of prepared scans as numbers; a scan without one is a group of its own."""
-    return group_index([s.group or s.path for s in prepared.samples])
-
-
 def episodes_of(
     prepared: PreparedSet, recipe: Recipe, *, shots: int, queries: int, seed: int, disjoint: bool = True
 ) -> Tasks:
@@ -152,7 +147,7 @@ def episodes_of(
     targets = prepared.targets.astype(np.intp)
     sampler = EpisodeSampler(
         pool_of(targets, np.flatnonzero(targets < len(everything))),
-        groups_of(prepared),
+        groups_of(prepared.samples),
         [everything],
         shots=shots,
         queries=queries,
