@@ -63,7 +63,7 @@ class Pace:
         self._began, self._first = self._clock(), self.done
 
     def left(self) -> float | None:
-        """Seconds that all parts will still take, by the pace of what was done so far; None before anything was measured."""
+        """Seconds that all parts will still take, by the pace so far; None before anything was measured."""
         rates: dict[str, float] = {}
         for kind in {stage.kind for stage in self.stages}:
             seconds, units = self._measured(kind)
