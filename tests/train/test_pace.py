@@ -67,4 +67,4 @@ def test_work_without_checks_says_where_it_is_now_and_then(
         for _ in range(50):
             clock.now += 1.0
             watch.step()
-    assert capsys.readouterr().err == "judging: 30/100  at most 70 s left\n"
+    assert capsys.readouterr().err == "judging: 30/100  about 70 s left\n"
