@@ -22,8 +22,9 @@ from .models import TrainedModel, build
 MAML, PROTOTYPICAL, FINE_TUNING = "maml", "prototypical", "fine-tuning"
 METHODS = (MAML, PROTOTYPICAL, FINE_TUNING)
 FINE_TUNING_RATES = (0.003, 0.01, 0.03, 0.1)
-"""Tried on validation episodes; the best one is used, or the baseline would be a straw man."""
-FINE_TUNING_STEPS = 20
+"""Tried on validation episodes; the best one is used, or the baseline would be a straw man.
+
+It takes as many steps as MAML does (``meta.test_steps``): on a device both would cost the same."""
 _CHOOSING = 20
 """Validation episodes that choose."""
 
@@ -89,7 +90,9 @@ class Networks:
     def _method(self, net: nn.Module, method: str, lr: float = 0.0) -> Method:
         if method == MAML:
             return method_of(self.plan.recipe.meta, net)
-        return Prototypical() if method == PROTOTYPICAL else FineTuning(lr, FINE_TUNING_STEPS, head_names(net))
+        if method == PROTOTYPICAL:
+            return Prototypical()
+        return FineTuning(lr, self.plan.recipe.meta.test_steps, head_names(net))
 
     def _best(self, protocol: Protocol, tries: Sequence[Solver], shots: int) -> Solver:
         val = protocol.sampler("val", self.groups, shots=shots, queries=self.plan.queries, seed=self.plan.recipe.seed)

@@ -20,7 +20,7 @@ from .dispatch import is_meta
 from .few_shot import PUBLISHED, Protocol, protocols
 from .few_shot_checks import chosen_protocols, given_run
 from .few_shot_embedded import HEADS, LABELS, Embedded, names_of
-from .few_shot_networks import FINE_TUNING_RATES, FINE_TUNING_STEPS, METHODS, Networks
+from .few_shot_networks import FINE_TUNING_RATES, METHODS, Networks
 from .few_shot_tables import share
 from .few_shot_work import Key, Plan, Row, Work
 from .heads import HeadConfig
@@ -179,7 +179,7 @@ def rows_tree(plan: Plan, found: Found) -> dict[str, Any]:
         "meta": msgspec.to_builtins(plan.recipe.meta),
         "episodes": plan.episodes,
         "queries": plan.queries,
-        "fine_tuning": {"rates": list(FINE_TUNING_RATES), "steps": FINE_TUNING_STEPS},
+        "fine_tuning": {"rates": list(FINE_TUNING_RATES), "steps": plan.recipe.meta.test_steps},
         "head": asdict(HeadConfig()),
         "published_protocol": PUBLISHED,
         "trainings": found.trainings,
