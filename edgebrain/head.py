@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgebrain.imaging import cv2
+from edgebrain.resizing import shrink
 from edgebrain.types import PREPROCESSING_VERSION, AnyPixels, Image8
 
 _MASK_SIDE = 128  # the head is found on a copy of at most this side: faster, and blind to noise and fine text
@@ -68,8 +69,8 @@ def find_head(image: Image8, version: int = PREPROCESSING_VERSION) -> Head:
     """
     rows, columns = image.shape
     scale = min(1.0, _MASK_SIDE / max(rows, columns))
-    small_size = (max(8, round(columns * scale)), max(8, round(rows * scale)))
-    small = np.asarray(cv2.resize(image, small_size, interpolation=cv2.INTER_AREA), np.uint8)
+    small_size = max(8, round(rows * scale)), max(8, round(columns * scale))
+    small = shrink(image, *small_size, version)
     border = _sorted_border(small)
     distance = _distance(small, _median(border))
     tolerance = _tolerance(small, border, distance, version)

@@ -1,10 +1,8 @@
 """Many scans: reading and inference overlapped, memory bounded, order kept, one bad scan is one bad row.
 
 Reader threads decode and prepare (OpenCV and the hash release the interpreter lock), while this thread runs the engine
-on whatever is ready; of a classifier that was loaded for throughput, the same threads run its batches, side by side.
-A window bounds how many files are under way; only prepared inputs (a few kB a frame, of at most
-FRAMES_AHEAD frames a file) wait for their turn, never decoded images or the bytes of a file. A file of more frames is
-closed after its first one and read when its turn has come, so that one such file is open, whatever the window.
+on whatever is ready. A window bounds how many files are under way. A classifier that was loaded for throughput has it
+otherwise: see :mod:`edgebrain.side_by_side`.
 """
 
 from __future__ import annotations
@@ -20,56 +18,14 @@ from edgebrain import heap
 from edgebrain.cpus import usable_cpus
 from edgebrain.errors import UsageError
 from edgebrain.imaging import cv2
-from edgebrain.inputs import Item, Middle, Partial, Refused
-from edgebrain.readers import middle
-from edgebrain.ready import ReadyScan, refused
+from edgebrain.inputs import Item
+from edgebrain.portions import FileUnderWay, in_portions
+from edgebrain.ready import ReadyScan
+from edgebrain.side_by_side import SideBySide
 from edgebrain.types import Prediction
 
 if TYPE_CHECKING:
     from edgebrain.classifier import Classifier
-
-FRAMES_AHEAD = 64
-"""Frames of a file that are prepared before they are asked for; files of more wait for their turn, closed."""
-
-
-class _File:
-    """One file under way: short ones come whole, long ones in bounded portions."""
-
-    def __init__(self, classifier: Classifier, item: Item) -> None:
-        self._classifier = classifier
-        self._item = item
-        self._rest: Iterator[ReadyScan] = iter(())
-
-    def whole(self) -> list[ReadyScan] | None:
-        """All frames of a file of at most FRAMES_AHEAD; None for a longer one, of which nothing is kept."""
-        frames = self._read()
-        first = list(itertools.islice(frames, 1))
-        if first and first[0].scan is not None and first[0].scan.frames > FRAMES_AHEAD:
-            return None
-        return list(_wanted(self._item, itertools.chain(first, frames)))
-
-    def open(self) -> None:
-        """Start a long file from its beginning; it stays open between portions."""
-        self._rest = _wanted(self._item, self._read())
-
-    def portion(self) -> list[ReadyScan]:
-        """The next frames of an opened file, at most FRAMES_AHEAD; an empty list at its end."""
-        return list(itertools.islice(self._rest, FRAMES_AHEAD))
-
-    def _read(self) -> Iterator[ReadyScan]:
-        item = self._item
-        if isinstance(item, Refused):
-            return iter([refused(item.path, item.error)])
-        return self._classifier.read(item if isinstance(item, str) else item.path)
-
-
-def _wanted(item: Item, frames: Iterator[ReadyScan]) -> Iterator[ReadyScan]:
-    if isinstance(item, Partial):
-        return (ready for ready in frames if ready.frame not in item.done)
-    if isinstance(item, Middle):
-        found = (ready for ready in frames if ready.scan is None or ready.frame == middle(ready.scan.frames))
-        return itertools.islice(found, 1)  # what comes behind it is not looked at
-    return frames
 
 
 def run_pipeline(
@@ -117,54 +73,43 @@ _one_opencv_thread = _OneOpenCVThread()
 
 
 def _run(classifier: Classifier, paths: Iterator[Item], batch_size: int, readers: int) -> Iterator[Prediction]:
-    workers = classifier.workers
     heap.share_one_arena()
-    pool = ThreadPoolExecutor(max(readers, workers), thread_name_prefix="edgebrain-read")
+    pool = ThreadPoolExecutor(max(readers, classifier.workers), thread_name_prefix="edgebrain-read")
+    together = None if classifier.workers == 1 else SideBySide(classifier, pool, batch_size)
     with _one_opencv_thread:
         try:
-            ready = _in_order(classifier, paths, pool, window=readers + batch_size * workers)
-            batches = _batches(ready, batch_size)
-            if workers == 1:
-                for batch in batches:
-                    yield from classifier.predict(batch)
+            if together is None:
+                ready = _in_order(classifier, paths, pool, window=readers + batch_size)
+                yield from _giving_back(_one_by_one(classifier, ready, batch_size))
             else:
-                yield from _side_by_side(classifier, batches, pool)
+                yield from _giving_back(together.run(paths))
         finally:
             # Also on Ctrl-C and when the caller stops early: what is queued is dropped, what runs is waited for.
+            if together is not None:
+                together.stop()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _batches(ready: Iterator[ReadyScan], size: int) -> Iterator[list[ReadyScan]]:
-    since = 0
-    while batch := list(itertools.islice(ready, size)):
-        since += len(batch)
-        if since >= heap.SCANS_BETWEEN:
+def _giving_back(predictions: Iterator[Prediction]) -> Iterator[Prediction]:
+    for count, prediction in enumerate(predictions, 1):
+        yield prediction
+        if count % heap.SCANS_BETWEEN == 0:
             heap.give_back()
-            since = 0
-        yield batch
 
 
-def _side_by_side(
-    classifier: Classifier, batches: Iterator[list[ReadyScan]], pool: ThreadPoolExecutor
-) -> Iterator[Prediction]:
-    # The first ones start together: an engine that has once run as many batches at a time as it ever will holds the
-    # memory for that, so that a run does not grow later, whenever two batches happen to be at their peaks together.
-    first = list(itertools.islice(batches, classifier.workers))
-    running = deque(pool.submit(classifier.predict, batch) for batch in first)
-    del first  # or its scans would stay in memory for the whole run
-    while running:
-        yield from running.popleft().result()
-        running.extend(pool.submit(classifier.predict, batch) for batch in itertools.islice(batches, 1))
+def _one_by_one(classifier: Classifier, ready: Iterator[ReadyScan], batch_size: int) -> Iterator[Prediction]:
+    while batch := list(itertools.islice(ready, batch_size)):
+        yield from classifier.predict(batch)
 
 
 def _in_order(
     classifier: Classifier, paths: Iterator[Item], pool: ThreadPoolExecutor, window: int
 ) -> Iterator[ReadyScan]:
-    pending: deque[tuple[_File, Future[list[ReadyScan] | None]]] = deque()
+    pending: deque[tuple[FileUnderWay, Future[list[ReadyScan] | None]]] = deque()
 
     def submit() -> None:
         for path in itertools.islice(paths, window - len(pending)):
-            file = _File(classifier, path)
+            file = FileUnderWay(classifier, path)
             pending.append((file, pool.submit(file.whole)))
 
     submit()
@@ -172,13 +117,4 @@ def _in_order(
         file, future = pending.popleft()
         submit()
         ready = future.result()
-        yield from _in_portions(file, pool) if ready is None else ready
-
-
-def _in_portions(file: _File, pool: ThreadPoolExecutor) -> Iterator[ReadyScan]:
-    file.open()
-    portion = pool.submit(file.portion).result()
-    while portion:
-        following = pool.submit(file.portion) if len(portion) == FRAMES_AHEAD else None
-        yield from portion
-        portion = following.result() if following else []
+        yield from in_portions(file, pool) if ready is None else ready

@@ -4,13 +4,14 @@ Training, calibration, verification and serving all call :func:`prepare`, so tha
 were made ready in two ways. What depends on a model is in its :class:`~edgebrain.types.InputSpec`; the algorithm itself
 is versioned by ``InputSpec.preprocessing``.
 
-Version 2:
+Version 3:
 
 1. Intensities. uint8 passes through. Anything else is mapped linearly from two robust percentiles to 0..255, which
    makes the result independent of bit depth and of any positive slope and any intercept (rescale tags, scanner gain).
-2. Head crop, by :mod:`edgebrain.head`; version 1 lost dark heads, and is kept for bundles that were trained with it.
-3. Resize. The aspect ratio is kept: area averaging when shrinking, bilinear when enlarging, and padding with the
-   background for the rest.
+2. Head crop, by :mod:`edgebrain.head`.
+3. Resize, by :mod:`edgebrain.resizing`. The aspect ratio is kept, and the rest padded with the background.
+
+Versions 1, which lost dark heads, and 2, which resized more slowly, are kept for bundles that want them.
 
 Normalisation and channel repetition are part of the graph.
 """
@@ -22,6 +23,7 @@ import numpy as np
 from edgebrain.errors import UnsupportedScan
 from edgebrain.head import Box, Head, find_head
 from edgebrain.imaging import cv2
+from edgebrain.resizing import enlarge, shrink
 from edgebrain.types import (
     PREPROCESSING_VERSIONS,
     AnyPixels,
@@ -159,7 +161,7 @@ def fit(image: Image8, spec: InputSpec, background: int) -> Image8:
 
     Args:
         image: uint8 [h, w].
-        spec: Target size.
+        spec: Target size, and the version that says how.
         background: Grey level of the padding.
 
     Returns:
@@ -169,8 +171,7 @@ def fit(image: Image8, spec: InputSpec, background: int) -> Image8:
     scale = min(spec.height / rows, spec.width / columns)
     new_rows = min(spec.height, max(1, round(rows * scale)))
     new_columns = min(spec.width, max(1, round(columns * scale)))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    resized = np.asarray(cv2.resize(image, (new_columns, new_rows), interpolation=method), np.uint8)
+    resized = (shrink if scale < 1 else enlarge)(image, new_rows, new_columns, spec.preprocessing)
     if (new_rows, new_columns) == (spec.height, spec.width):
         return resized
     canvas = np.full((spec.height, spec.width), background, np.uint8)

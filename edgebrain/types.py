@@ -14,9 +14,9 @@ Image8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-PREPROCESSING_VERSION = 2
-"""Version of what ``preprocessing.py`` and ``head.py`` do; here, so that a bundle can be judged without them."""
-PREPROCESSING_VERSIONS = (1, 2)
+PREPROCESSING_VERSION = 3
+"""Version of what ``preprocessing.py``, ``head.py`` and ``resizing.py`` do; here, so that a bundle can be judged without them."""
+PREPROCESSING_VERSIONS = (1, 2, 3)
 """Versions that it can still do, for bundles that were trained with them."""
 RECORD_SCHEMA = 1
 """Version of the prediction record; raised when a field changes its meaning or goes away."""
@@ -72,7 +72,7 @@ class InputSpec:
     Attributes:
         width: Columns in pixels.
         height: Rows in pixels.
-        preprocessing: Version of the algorithm in ``preprocessing.py`` that the model was trained with.
+        preprocessing: Version of the algorithm in ``preprocessing.py`` that the model was verified with.
         head_crop: Whether the empty surroundings of the head are cut away.
         low_percentile: Lower percentile of the intensity mapping of anything but uint8.
         high_percentile: Upper percentile of the same.

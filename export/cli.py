@@ -70,6 +70,15 @@ def export(
         int, typer.Option("--calibration-scans", min=16, help="Scans that calibrate INT8.")
     ] = 512,
     force: Annotated[bool, typer.Option("--force", help="Write the bundle although the gate fails.")] = False,
+    preprocessing: Annotated[
+        int | None,
+        typer.Option(
+            "--preprocessing",
+            metavar="N",
+            help="Version of the preprocessing that the bundle asks for and is judged with; a training run's own, if not "
+            "given.",
+        ),
+    ] = None,
 ) -> int:
     """Export a model to a verified bundle: ONNX, OpenVINO and TensorRT files in fp32, fp16 and INT8.
 
@@ -98,6 +107,7 @@ def export(
             data_name=data_name,
             calibration_scans=calibration_scans,
             force=force,
+            preprocessing=preprocessing,
         )
     )
 

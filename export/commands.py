@@ -43,6 +43,7 @@ class Options:
     data_name: str | None
     calibration_scans: int
     force: bool
+    preprocessing: int | None
 
 
 def run_export(options: Options) -> int:
@@ -100,6 +101,11 @@ def _from_bundle(options: Options, bundle: Bundle, wanted: tuple[Target, ...], s
     from .reexport import ReexportRequest, reexport
     from .scans import calibration_samples, validation_samples
 
+    if options.preprocessing is not None:
+        raise UsageError(
+            "What a bundle asks for was verified with it, so --preprocessing is for training runs.",
+            remedy="Export the run that the bundle was made from.",
+        )
     labels = bundle.manifest.labels
     calibration, validation = (path or options.data for path in (options.calibration, options.validation))
     needed = any(target.precision is Precision.INT8 for target in wanted)
@@ -152,6 +158,7 @@ def _from_run(options: Options, model: Path, wanted: tuple[Target, ...], say: Sa
             validation=own(options.validation, validation_samples),
             calibration_scans=options.calibration_scans,
             force=options.force,
+            preprocessing=options.preprocessing,
             say=say,
         )
     )

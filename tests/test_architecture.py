@@ -18,11 +18,11 @@ ROOMS = {"edgebrain": "edgebrain", "train": "edgebrain.train", "export": "edgebr
 
 PURE = frozenset({"errors", "types"})
 FIGURES = PURE | {"metrics", "calibration", "intervals"}
-INPUT = PURE | {"imaging", "head", "preprocessing", "readers", "inputs"}
+INPUT = PURE | {"imaging", "resizing", "head", "preprocessing", "readers", "inputs"}
 MACHINE = frozenset({"board", "caches", "cpus", "facts", "files", "limits"})
 BUNDLE = frozenset({"decision", "graphs", "manifest", "bundle", "arrays", "heads", "place"})
 MODEL = PURE | MACHINE | BUNDLE | {"engines", "device"}
-CLASSIFYING = INPUT | MODEL | {"ready", "explain", "classifier", "pipeline"}
+CLASSIFYING = INPUT | MODEL | {"ready", "explain", "classifier", "portions", "side_by_side", "pipeline"}
 WRITING = PURE | {"", "files", "outputs", "results"}
 REPORTING = FIGURES | {"evaluation", "report"}
 RUNTIME = (
@@ -43,8 +43,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "heap": frozenset(),
     "logs": frozenset({"errors"}),
     "imaging": frozenset({"errors"}),
-    "head": PURE | {"imaging"},
-    "preprocessing": PURE | {"imaging", "head"},
+    "resizing": PURE | {"imaging"},
+    "head": PURE | {"imaging", "resizing"},
+    "preprocessing": PURE | {"imaging", "resizing", "head"},
     "phantom": PURE | {"imaging"},
     "decision": PURE,
     "explain": PURE | {"imaging"},
@@ -73,6 +74,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "device": PURE | {"bundle", "engines", "facts", "limits"},
     "ready": INPUT - {"inputs"},
     "classifier": CLASSIFYING,
+    "portions": INPUT | {"ready", "classifier"},
+    "side_by_side": INPUT | {"ready", "portions", "classifier"},
     "pipeline": CLASSIFYING | {"heap"},
     "results": WRITING,
     "stress": PURE | {"imaging", "preprocessing", "head"},

@@ -23,6 +23,7 @@ from edgebrain.export.verify import Limits
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.place import check_output, replacing
 from edgebrain.selftest import self_test
+from edgebrain.types import PREPROCESSING_VERSION
 
 NEVER = Limits(accuracy_drop=-1.0)
 ANYTHING = Limits(1.0, 1.0, 1.0, 1.0)
@@ -51,6 +52,8 @@ def test_bundle_holds_what_it_should(exported: Path) -> None:
     }
     manifest = open_bundle(exported).manifest
     assert (manifest.id, manifest.version, manifest.graph.embedding_size) == ("small", "1.2.3", 16)
+    assert manifest.input.preprocessing == PREPROCESSING_VERSION
+    assert "trained_preprocessing" not in manifest.provenance
     assert manifest.metrics["int8"]["scans"] == 12
     assert manifest.metrics["int8"]["gate"]["scans"] == 12
 
@@ -80,6 +83,22 @@ def test_exports_are_repeatable(exported: Path, small_model: Path, samples: list
     first, second = (open_bundle(folder).manifest for folder in (exported, again))
     assert [a.sha256 for a in first.artifacts] == [a.sha256 for a in second.artifacts]
     assert first.decision == second.decision
+
+
+def test_a_bundle_may_ask_for_another_preprocessing_than_the_training_had(
+    small_model: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    other = export_bundle(replace(request(small_model, tmp_path / "b", samples), preprocessing=2)).folder
+    manifest = open_bundle(other).manifest
+    assert manifest.input.preprocessing == 2
+    assert manifest.provenance["trained_preprocessing"] == PREPROCESSING_VERSION
+    with pytest.raises(UsageError, match="no preprocessing version 99"):
+        export_bundle(replace(request(small_model, tmp_path / "c", samples), preprocessing=99))
+
+
+def test_the_preprocessing_of_a_finished_bundle_stays(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["export", str(exported), "--preprocessing", "2"]) == 2
+    assert "for training runs" in capsys.readouterr().err
 
 
 def test_failed_gate_leaves_the_old_bundle_whole(small_model: Path, samples: list[Sample], tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from edgebrain import Classifier
 from edgebrain.errors import EngineFailed, UnreadableScan, UsageError
 from edgebrain.inputs import Middle, Partial, Refused
 from edgebrain.phantom import PhantomSpec, draw_phantom
-from edgebrain.pipeline import FRAMES_AHEAD, run_pipeline
+from edgebrain.pipeline import run_pipeline
+from edgebrain.portions import FRAMES_AHEAD
 from edgebrain.readers import read_middle
 from edgebrain.ready import ReadyScan, Source
 from edgebrain.types import Float32, Image8, Prediction

@@ -144,8 +144,8 @@ def test_refusals(pixels: Pixels, words: str) -> None:
 
 
 def test_a_model_of_another_algorithm_is_refused() -> None:
-    with pytest.raises(UnsupportedScan, match="version 3"):
-        prepared(draw_phantom(PhantomSpec()), InputSpec(preprocessing=3))
+    with pytest.raises(UnsupportedScan, match="version 4"):
+        prepared(draw_phantom(PhantomSpec()), InputSpec(preprocessing=4))
 
 
 # Head crop

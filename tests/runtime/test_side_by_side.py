@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pytest
@@ -14,8 +14,10 @@ import pytest
 from edgebrain import Classifier, heap
 from edgebrain.errors import EngineFailed
 from edgebrain.phantom import PhantomSpec, draw_phantom
-from edgebrain.pipeline import _side_by_side, run_pipeline
-from edgebrain.ready import ReadyScan
+from edgebrain.pipeline import run_pipeline
+from edgebrain.portions import FRAMES_AHEAD
+from edgebrain.ready import ReadyScan, Source
+from edgebrain.side_by_side import _shares
 from edgebrain.types import Prediction
 
 MakeClassifier = Callable[..., Classifier]
@@ -44,34 +46,69 @@ def test_any_number_of_files_gives_the_same_records_in_the_same_order(
     assert answers(together, paths[:count]) == answers(make_classifier(), paths[:count])
 
 
-class Predicting:
-    """A classifier whose first batches wait for each other, and that notes what happens."""
+class Noting(Classifier):
+    """Notes what happens; its first batches wait for each other."""
 
-    workers = WORKERS
-
-    def __init__(self) -> None:
+    def __init__(self, base: Classifier) -> None:
+        super().__init__(base.bundle, base.engine, base.choice, WORKERS)
         self.events: list[str] = []
         self._together = threading.Barrier(WORKERS)
 
-    def batches(self, count: int) -> Iterator[list[str]]:
-        for number in range(count):
-            self.events.append(f"read {number}")
-            yield [str(number)]
+    def read(self, source: Source) -> Iterator[ReadyScan]:
+        self.events.append("read")
+        yield from super().read(source)
 
-    def predict(self, batch: list[str]) -> list[str]:
-        if int(batch[0]) < WORKERS:
+    def predict(self, ready: list[ReadyScan]) -> list[Prediction]:
+        first = self.events.count("predicted") == 0
+        if first:
             self._together.wait(timeout=30)
         self.events.append("predicted")
-        return batch
+        return super().predict(ready)
 
 
-def test_the_first_batches_run_together_and_none_before_all_of_them_are_read() -> None:
-    fake: Any = Predicting()
-    with ThreadPoolExecutor(WORKERS) as pool:
-        found: list[Any] = list(_side_by_side(fake, fake.batches(5), pool))
-    assert found == list("01234")
-    assert fake.events[:WORKERS] == [f"read {number}" for number in range(WORKERS)]
-    assert fake.events.count("predicted") == len(found)
+def test_the_first_batches_run_together_and_none_before_all_of_them_are_read(
+    make_classifier: MakeClassifier, paths: list[str]
+) -> None:
+    noting = Noting(make_classifier())
+    assert [path for path, _ in answers(noting, paths)] == paths
+    assert noting.events.index("predicted") >= WORKERS * BATCH
+
+
+@pytest.mark.parametrize("count", range(0, 40, 3))
+def test_files_are_shared_out_evenly_towards_the_end(count: int) -> None:
+    names = [str(number) for number in range(count)]
+    shares = list(_shares(iter(names), WORKERS, BATCH))
+    assert list(itertools.chain(*shares)) == names
+    assert all(1 <= len(share) <= BATCH for share in shares)
+    assert [len(share) for share in shares] == sorted((len(share) for share in shares), reverse=True)
+    assert not shares or len(shares[0]) == min(BATCH, math.ceil(count / WORKERS))
+
+
+def test_closing_early_ends_after_the_files_that_are_being_read(
+    make_classifier: MakeClassifier, paths: list[str]
+) -> None:
+    noting = Noting(make_classifier())
+    found = run_pipeline(noting, itertools.cycle(paths), batch_size=BATCH, readers=WORKERS)
+    next(found)
+    found.close()  # type: ignore[attr-defined] # it is a generator
+    assert len(noting.events) < 8 * WORKERS * BATCH
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgebrain-read")]
+
+
+def test_long_and_short_files_keep_their_order(
+    make_classifier: MakeClassifier, paths: list[str], tmp_path: Path, tiff_bytes: Callable[..., bytes]
+) -> None:
+    count = 2 * FRAMES_AHEAD + 5
+    frames = [draw_phantom(PhantomSpec(seed=number % 3, side=40)) for number in range(count)]
+    long, short = str(tmp_path / "long.tif"), str(tmp_path / "short.tif")
+    Path(long).write_bytes(tiff_bytes(*frames))
+    Path(short).write_bytes(tiff_bytes(*frames[:7]))
+    order = [long, *paths[:3], short, long, paths[4]]
+    together = make_classifier()
+    together.workers = WORKERS
+    found = run_pipeline(together, order, batch_size=BATCH, readers=1)
+    expected = [(path, frame) for path in order for frame in range({long: count, short: 7}.get(path, 1))]
+    assert [(prediction.path, prediction.frame) for prediction in found] == expected
 
 
 def test_an_engine_that_breaks_ends_the_run(

@@ -37,7 +37,7 @@ A_SCAN = {
     "hashes": 1,
     "decodes": 1,
     "preprocessings": 1,
-    "resizes": 2,  # the small copy that the head is found on, and the graph's input
+    "resizes": 3,  # the small copy that the head is found on; the graph's input by a whole factor, and what is left
     "records written": 1,
 }
 """Calls that every small grey scan of one frame takes."""
