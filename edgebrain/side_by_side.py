@@ -87,13 +87,12 @@ class SideBySide:
         return found
 
     def _predict(self, read: list[ReadyScan | FileUnderWay]) -> list[Prediction | FileUnderWay]:
+        """Run the engine on what was read; files that wait for their turn stay in their places."""
         found: list[Prediction | FileUnderWay] = []
-        for is_file, group in itertools.groupby(read, lambda one: isinstance(one, FileUnderWay)):
-            if is_file:
-                found += group
-                continue
-            ready = [one for one in group if isinstance(one, ReadyScan)]
-            for batch in _batches(ready, self._size):
+        for _, group in itertools.groupby(read, lambda one: isinstance(one, FileUnderWay)):
+            some = list(group)
+            found += (one for one in some if isinstance(one, FileUnderWay))
+            for batch in _batches((one for one in some if isinstance(one, ReadyScan)), self._size):
                 found += self._classifier.predict(batch)
         return found
 
@@ -107,7 +106,7 @@ class SideBySide:
 
 
 def _shares(paths: Iterator[Item], workers: int, size: int) -> Iterator[list[Item]]:
-    """Share files out: as many as a batch takes, fewer towards the end, so that no thread is left with the last ones."""
+    """Share files out: as many as a batch takes, fewer towards the end, so that no thread has the last ones alone."""
     ahead: list[Item] = []
     while True:
         ahead += itertools.islice(paths, workers * size - len(ahead))

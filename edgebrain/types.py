@@ -15,7 +15,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 PREPROCESSING_VERSION = 3
-"""Version of what ``preprocessing.py``, ``head.py`` and ``resizing.py`` do; here, so that a bundle can be judged without them."""
+"""Version of what ``preprocessing.py`` does, and what it calls; here, so that a bundle can be judged without them."""
 PREPROCESSING_VERSIONS = (1, 2, 3)
 """Versions that it can still do, for bundles that were trained with them."""
 RECORD_SCHEMA = 1

@@ -75,8 +75,7 @@ def export(
         typer.Option(
             "--preprocessing",
             metavar="N",
-            help="Version of the preprocessing that the bundle asks for and is judged with; a training run's own, if not "
-            "given.",
+            help="Version of the preprocessing that the bundle asks for and is judged with; the training's by default.",
         ),
     ] = None,
 ) -> int:

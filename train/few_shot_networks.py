@@ -25,6 +25,9 @@ FINE_TUNING_RATES = (0.003, 0.01, 0.03, 0.1)
 """Tried on validation episodes; the best one is used, or the baseline would be a straw man.
 
 It takes as many steps as MAML does (``meta.test_steps``): on a device both would cost the same."""
+BASELINE_LR = 0.001
+"""Learning rate of both baselines in meta-training, that of Snell et al.; twice as much, system A's number for MAML, can
+leave a prototypical network at chance."""
 _CHOOSING = 20
 """Validation episodes that choose."""
 
@@ -68,6 +71,8 @@ class Networks:
             self.work.keep(name, method, now)
             course.show(now)
 
+        if method != MAML:
+            meta = msgspec.structs.replace(meta, lr=BASELINE_LR)
         how = self._method(net, method, FINE_TUNING_RATES[1])
         meta_train(net, how, train, validation, meta, seed=seed, state=earlier, follow=keep)
         self._nets[name, method] = net
