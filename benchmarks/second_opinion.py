@@ -22,6 +22,7 @@ from edgebrain.preprocessing import prepare
 from edgebrain.types import PREPROCESSING_VERSION, PREPROCESSING_VERSIONS, InputSpec, Scan
 
 LABELS = ("glioma", "meningioma", "no_tumor", "pituitary")
+NOT_TRAINED_ON = frozenset({"val", "test", "external"})
 
 
 def main() -> int:
@@ -38,7 +39,7 @@ def main() -> int:
     right: Counter[tuple[str, str]] = Counter()
     seen: Counter[tuple[str, str]] = Counter()
     with manifest.open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["split"] in {"val", "test", "external"} and not row["copy_of"]]
+        rows = [row for row in csv.DictReader(stream) if row["split"] in NOT_TRAINED_ON and not row["copy_of"]]
     for row in rows:
         pixels = cv2.imread(str(manifest.parent / row["path"]), cv2.IMREAD_GRAYSCALE)
         if pixels is None or row["label"] == "not_brain_mri":
