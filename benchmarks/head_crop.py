@@ -1,4 +1,4 @@
-"""How much of the head each preprocessing version keeps when a scan changes: the table of decision 0012.
+"""How much of the head each preprocessing version keeps when a scan changes: as decision 0012 has it.
 
 python benchmarks/head_crop.py splits.csv
 """

@@ -7,7 +7,8 @@ crop alike.
 
 A dark head (a high gamma, a wide window) lowers the difference that counts, as far as the noise of the border lets it.
 Version 1 of the preprocessing did not: at a gamma of 2.2 it cut half of the heads down to what was brightest in them.
-Bundles that were trained with it still get it.
+Bundles that were trained with it still get it. Version 3 makes the copy on which it searches in another way
+(:mod:`edgebrain.resizing`), and may find an edge a pixel of that copy further in or out.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ _one_opencv_thread = _OneOpenCVThread()
 def _run(classifier: Classifier, paths: Iterator[Item], batch_size: int, readers: int) -> Iterator[Prediction]:
     heap.share_one_arena()
     pool = ThreadPoolExecutor(max(readers, classifier.workers), thread_name_prefix="edgebrain-read")
-    together = None if classifier.workers == 1 else SideBySide(classifier, pool, batch_size)
+    together = None if classifier.workers == 1 else SideBySide(classifier, pool, readers, batch_size)
     with _one_opencv_thread:
         try:
             if together is None:

@@ -12,11 +12,12 @@ WHOLE_FACTORS = 3
 
 
 def shrink(image: Image8, rows: int, columns: int, version: int) -> Image8:
-    """Make an image smaller, every pixel a mean of those that it stands for.
+    """Make an image smaller.
 
-    Up to version 2 the mean is weighted by area, which no processor does quickly where the factor is not whole. From
-    version 3 on it is a plain mean over the largest whole factors, which may leave some pixels of the last rows and
-    columns out, and linear interpolation for what is left to do.
+    Up to version 2 every pixel is the mean of those that it stands for, weighted by area, which no processor does
+    quickly where the factor is not whole. From version 3 on it is a plain mean over the largest whole factors, which
+    may leave some pixels of the last rows and columns out, and linear interpolation for what is left to do. An image
+    that is less than twice as large as the result is interpolated alone, and more of its noise stays.
 
     Args:
         image: uint8 [h, w], at least as large as the result.

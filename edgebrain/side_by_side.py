@@ -23,26 +23,29 @@ if TYPE_CHECKING:
     from edgebrain.classifier import Classifier
 
 _ROUNDS = 2
-"""Batches a thread that are under way: one that runs, and one that waits while the records of others are written."""
+"""Shares a thread that are under way: one is worked on, and one waits while the records of others are written."""
 
 
 class SideBySide:
     """Runs the batches of a classifier that was loaded for throughput.
 
     Args:
-        classifier: Has several workers.
+        classifier: Has several workers: that many batches run at a time, however many threads read.
         pool: At least as many threads.
+        readers: Threads of the pool that may read.
         batch_size: Scans that the engine gets at a time, at most.
     """
 
-    def __init__(self, classifier: Classifier, pool: ThreadPoolExecutor, batch_size: int) -> None:
+    def __init__(self, classifier: Classifier, pool: ThreadPoolExecutor, readers: int, batch_size: int) -> None:
         self._classifier = classifier
         self._pool = pool
         self._size = batch_size
+        self._under_way = max(_ROUNDS * classifier.workers, readers)
+        self._engine = threading.BoundedSemaphore(classifier.workers)
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Let threads that read end after the file that they are at."""
+        """Let threads that read end after the file that they are at; what they have read is not run."""
         self._stopped.set()
 
     def run(self, paths: Iterator[Item]) -> Iterator[Prediction]:
@@ -52,22 +55,22 @@ class SideBySide:
             EngineFailed: The engine broke.
         """
         workers = self._classifier.workers
-        shares = _shares(paths, workers, self._size)
+        shares = _Shares(paths, workers, self._size)
         # The first ones run together: an engine that has once run as many batches at a time as it ever will holds the
         # memory for that, so that a run does not grow later, whenever two batches happen to be at their peaks together.
         first = [self._pool.submit(self._read, share) for share in itertools.islice(shares, workers)]
         read = [future.result() for future in first]
         running = deque(self._pool.submit(self._predict, one) for one in read)
         del first, read  # or their scans would stay in memory for the whole run
-        self._begin(running, itertools.islice(shares, (_ROUNDS - 1) * workers))
+        self._begin(running, itertools.islice(shares, self._under_way - workers))
         while running:
-            found = running.popleft().result()
-            self._begin(running, itertools.islice(shares, 1))
-            for one in found:
+            for one in running.popleft().result():
                 if isinstance(one, FileUnderWay):
                     yield from self._long(one)
                 else:
                     yield one
+            self._begin(running, itertools.islice(shares, 1))
+        shares.raise_failure()
 
     def _begin(self, running: deque[Future[list[Prediction | FileUnderWay]]], shares: Iterable[list[Item]]) -> None:
         running.extend(self._pool.submit(self._classify, share) for share in shares)
@@ -89,32 +92,65 @@ class SideBySide:
     def _predict(self, read: list[ReadyScan | FileUnderWay]) -> list[Prediction | FileUnderWay]:
         """Run the engine on what was read; files that wait for their turn stay in their places."""
         found: list[Prediction | FileUnderWay] = []
+        if self._stopped.is_set():
+            return found
         for _, group in itertools.groupby(read, lambda one: isinstance(one, FileUnderWay)):
             some = list(group)
             found += (one for one in some if isinstance(one, FileUnderWay))
             for batch in _batches((one for one in some if isinstance(one, ReadyScan)), self._size):
-                found += self._classifier.predict(batch)
+                found += self._run(batch)
         return found
+
+    def _run(self, batch: list[ReadyScan]) -> list[Prediction]:
+        with self._engine:
+            return self._classifier.predict(batch)
 
     def _long(self, file: FileUnderWay) -> Iterator[Prediction]:
         """The frames of a long file: a batch for every thread at a time."""
         batches = _batches(in_portions(file, self._pool), self._size)
         while together := list(itertools.islice(batches, self._classifier.workers)):
-            running = [self._pool.submit(self._classifier.predict, batch) for batch in together]
+            running = [self._pool.submit(self._run, batch) for batch in together]
             for future in running:
                 yield from future.result()
 
 
-def _shares(paths: Iterator[Item], workers: int, size: int) -> Iterator[list[Item]]:
-    """Share files out: as many as a batch takes, fewer towards the end, so that no thread has the last ones alone."""
-    ahead: list[Item] = []
-    while True:
-        ahead += itertools.islice(paths, workers * size - len(ahead))
-        if not ahead:
-            return
-        count = min(size, math.ceil(len(ahead) / workers))
-        yield ahead[:count]
-        del ahead[:count]
+class _Shares(Iterator[list[Item]]):
+    """Shares of files: as many as a batch takes, fewer towards the end, so that no thread has the last ones alone.
+
+    Args:
+        paths: The files. Where they break off with an error, those before it are shared out nevertheless.
+        workers: Who shares them.
+        size: Files of a share, at most.
+    """
+
+    def __init__(self, paths: Iterator[Item], workers: int, size: int) -> None:
+        self._paths = paths
+        self._workers = workers
+        self._size = size
+        self._ahead: list[Item] = []
+        self._failure: Exception | None = None
+
+    def __next__(self) -> list[Item]:
+        self._look_ahead()
+        if not self._ahead:
+            raise StopIteration
+        count = min(self._size, math.ceil(len(self._ahead) / self._workers))
+        share, self._ahead = self._ahead[:count], self._ahead[count:]
+        return share
+
+    def raise_failure(self) -> None:
+        """Raise what the files broke off with, if they did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _look_ahead(self) -> None:
+        try:
+            while self._failure is None and len(self._ahead) < self._workers * self._size:
+                self._ahead.append(next(self._paths))
+        except StopIteration:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever the caller's files break off with is raised later
+            self._failure = error
 
 
 def _batches(ready: Iterable[ReadyScan], size: int) -> Iterator[list[ReadyScan]]:

@@ -17,7 +17,7 @@ Float64 = npt.NDArray[np.float64]
 PREPROCESSING_VERSION = 3
 """Version of what ``preprocessing.py`` does, and what it calls; here, so that a bundle can be judged without them."""
 PREPROCESSING_VERSIONS = (1, 2, 3)
-"""Versions that it can still do, for bundles that were trained with them."""
+"""Versions that it can still do, for bundles that were verified with them."""
 RECORD_SCHEMA = 1
 """Version of the prediction record; raised when a field changes its meaning or goes away."""
 

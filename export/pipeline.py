@@ -20,7 +20,7 @@ from edgebrain.selftest import Golden
 from edgebrain.train.config import SPLITS_FILE
 from edgebrain.train.data import PreparedSet, digest, prepare_samples
 from edgebrain.train.models import TrainedModel, load_model
-from edgebrain.types import PREPROCESSING_VERSIONS, Float32, Image8, Precision
+from edgebrain.types import Float32, Image8, Precision
 
 from .card import write_card
 from .contents import (
@@ -39,6 +39,7 @@ from .figures import headline
 from .formats import INT8, Target, targets
 from .gate import Row, judged, make_rows
 from .gate_report import Parity, Report
+from .input_version import asking_for, trained_preprocessing
 from .make import Made, Maker
 from .operating_point import FittedDecision, fit_decision
 from .outlier_limit import FittedLimit, fit_outlier_limit
@@ -53,7 +54,6 @@ INTENDED_USE = (
     "Pre-triage of single brain MRI slices for research: orders a reading list. Not a medical device; a person reads "
     "every scan. Not for stroke, bleeding, children, post-operative scans or anything but a brain MRI slice."
 )
-_TRAINED_PREPROCESSING = "trained_preprocessing"
 _COMPARED = 256
 """Validation scans that the ONNX file is compared with its network on."""
 
@@ -118,7 +118,7 @@ def export_bundle(request: ExportRequest) -> Exported:
         GateFailed: A file is not as good as the float one, and force was not given.
     """
     check_output(request.output)
-    trained = _asking_for(request.preprocessing, load_model(request.model))
+    trained = asking_for(request.preprocessing, load_model(request.model))
     recipe = trained.recipe
     request = replace(request, samples=as_asked(request.samples, recipe.data.labels))
     _check_data(request, trained)
@@ -154,20 +154,6 @@ def export_bundle(request: ExportRequest) -> Exported:
     )
     report.refuse_failures(force=request.force)
     return _write(request, trained, report, decided)
-
-
-def _asking_for(version: int | None, trained: TrainedModel) -> TrainedModel:
-    """The model with another version of the preprocessing before it, if one is wanted; its facts say which it had."""
-    before = trained.recipe.input
-    if version is None or version == before.preprocessing:
-        return trained
-    if version not in PREPROCESSING_VERSIONS:
-        raise UsageError(
-            f"There is no preprocessing version {version}.",
-            remedy=f"Choose one of {', '.join(map(str, PREPROCESSING_VERSIONS))}.",
-        )
-    recipe = msgspec.structs.replace(trained.recipe, input=replace(before, preprocessing=version))
-    return trained._replace(recipe=recipe, facts={**trained.facts, _TRAINED_PREPROCESSING: before.preprocessing})
 
 
 def _default(rows: Sequence[Row]) -> Row:
@@ -287,7 +273,7 @@ def _fill(
             "parameters": trained.facts["parameters"],
             "trained_with": trained.facts["code_version"],
             "exported_with": edgebrain.__version__,
-            **{key: trained.facts[key] for key in (_TRAINED_PREPROCESSING,) if key in trained.facts},
+            **trained_preprocessing(trained),
             "training_data_sha256": trained.facts["data_sha256"],
             "data_sha256": digest(request.samples),
             "data": request.data_name,

@@ -56,6 +56,7 @@ __all__ = [
     "ScheduleConfig",
     "TrainerConfig",
     "TransferConfig",
+    "kept_recipe",
     "load_recipe",
     "parse_recipe",
     "recipe_names",
@@ -122,6 +123,18 @@ def parse_recipe(tree: dict[str, Any], name: str) -> Recipe:
         for value in entry.ends():
             with_values(recipe, {key: value}, f"{name}, [search] {key}")
     return recipe
+
+
+def kept_recipe(tree: dict[str, Any], name: str) -> Recipe:
+    """The recipe that a model or a checkpoint keeps.
+
+    Until version 0.3 it did not say which preprocessing it had, which was the second then; the default is another now.
+
+    Raises:
+        UsageError: A key or value is wrong.
+    """
+    given = tree.get("input")
+    return parse_recipe({**tree, "input": {"preprocessing": 2, **(given if isinstance(given, dict) else {})}}, name)
 
 
 def _check_values(recipe: Recipe, name: str) -> None:

@@ -26,8 +26,9 @@ FINE_TUNING_RATES = (0.003, 0.01, 0.03, 0.1)
 
 It takes as many steps as MAML does (``meta.test_steps``): on a device both would cost the same."""
 BASELINE_LR = 0.001
-"""Learning rate of both baselines in meta-training, that of Snell et al.; twice as much, system A's for MAML, can leave a
-prototypical network at chance."""
+"""Learning rate of both baselines in meta-training, that of Snell et al.; ``meta.lr`` is of MAML alone.
+
+Twice as much, system A's, can leave a prototypical network at chance."""
 _CHOOSING = 20
 """Validation episodes that choose."""
 

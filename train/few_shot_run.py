@@ -20,7 +20,7 @@ from .dispatch import is_meta
 from .few_shot import PUBLISHED, Protocol, protocols
 from .few_shot_checks import chosen_protocols, given_run
 from .few_shot_embedded import HEADS, LABELS, Embedded, names_of
-from .few_shot_networks import FINE_TUNING_RATES, METHODS, Networks
+from .few_shot_networks import BASELINE_LR, FINE_TUNING_RATES, METHODS, Networks
 from .few_shot_tables import share
 from .few_shot_work import Key, Plan, Row, Work
 from .heads import HeadConfig
@@ -177,6 +177,7 @@ def rows_tree(plan: Plan, found: Found) -> dict[str, Any]:
         "schema": 1,
         "recipe": plan.recipe.name,
         "meta": msgspec.to_builtins(plan.recipe.meta),
+        "baseline_lr": BASELINE_LR,
         "episodes": plan.episodes,
         "queries": plan.queries,
         "fine_tuning": {"rates": list(FINE_TUNING_RATES), "steps": plan.recipe.meta.test_steps},

@@ -13,7 +13,7 @@ from edgebrain.labelled import NO_TUMOR
 
 from . import checkpoint
 from .cnn import PlainCnn, build_cnn
-from .config import Recipe, parse_recipe, recipe_tree
+from .config import Recipe, kept_recipe, recipe_tree
 from .edge import EdgeNet
 from .lite import LiteNet
 from .transfer import PUBLISHED, TransferNet, build_transfer
@@ -143,7 +143,7 @@ def load_model(path: Path) -> TrainedModel:
             f"{path} is a training checkpoint, not a trained model.", remedy="Name the run's model.safetensors."
         )
     try:
-        recipe = parse_recipe(tree["recipe"], str(path))
+        recipe = kept_recipe(tree["recipe"], str(path))
     except UsageError as error:
         raise TrainingError(f"{path}: its recipe is not one that this version knows: {error}") from error
     net = build(recipe)

@@ -19,7 +19,7 @@ from edgebrain.asked import is_binary
 from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, EdgebrainError, UsageError, printable
 
 from .commands import TrainRequest, recipe_of, require_training
-from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, load_recipe, parse_recipe, recipe_names
+from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, kept_recipe, load_recipe, recipe_names
 from .dispatch import state_file, train_recipe
 from .given import from_data, from_splits
 from .given_splits import Given, read_given, unreadable_file, write_given
@@ -167,7 +167,7 @@ def _tried(recipe: Recipe, data: _Data, folder: Path, request: TrainRequest) -> 
 def _finished(recipe: Recipe, path: Path) -> dict[str, Any]:
     try:
         figures: dict[str, Any] = json.loads(path.read_bytes())
-        trained = parse_recipe(dict(figures["recipe"]), str(path))  # what older versions did not know gets its default
+        trained = kept_recipe(dict(figures["recipe"]), str(path))  # what older versions did not know gets its default
     except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
         raise UsageError(f"{path} is damaged.", remedy="Remove its folder, and the recipe is trained anew.") from error
     wanted = recipe

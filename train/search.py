@@ -22,12 +22,13 @@ import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from edgebrain.errors import TrainingError, UsageError
 
-from .config import parse_recipe, recipe_tree
+from .config import kept_recipe, recipe_tree
 from .drawing import draw_values
 from .space import Space
 
@@ -163,7 +164,7 @@ def open_study(
 def _same(known: Mapping[str, Any], identity: Mapping[str, Any], name: str) -> None:
     # Studies from before a fact was kept go on without it, and what their recipes did not know gets its default.
     if "recipe" in known and "recipe" in identity:
-        known = {**known, "recipe": recipe_tree(parse_recipe(dict(known["recipe"]), name))}
+        known = {**known, "recipe": recipe_tree(kept_recipe(dict(known["recipe"]), name))}
     facts = sorted(key for key in identity if known.get(key, identity[key]) != identity[key])
     other = [_WORDS.get(key, key) for key in facts]
     if other:
@@ -224,6 +225,7 @@ def search(study: Study, plan: Plan, objective: Objective, follow: Callable[[Fro
     failed: list[TrainingError] = []
 
     def attempt(trial: Trial) -> float:
+        _say_alive(trial)
         values = draw_values(trial, plan.space)
         try:
             figure = objective(trial, values)
@@ -248,6 +250,16 @@ def search(study: Study, plan: Plan, objective: Objective, follow: Callable[[Fro
             study.optimize(attempt, n_trials=1, catch=(TrainingError,), callbacks=[lambda _, trial: follow(trial)])
         if len(failed) >= FAILURES:
             raise failed[-1]
+
+
+def _say_alive(trial: Trial) -> None:
+    """The first word of a worker, before anything else is done.
+
+    Its own thread may say it too late: a worker that was killed before would have left a trial that nobody takes for
+    dead, and the others would wait for it for ever.
+    """
+    if isinstance(trial.storage, BaseHeartbeat):
+        trial.storage.record_heartbeat(trial._trial_id)  # noqa: SLF001 - a trial has no other name in its storage
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from edgebrain.errors import UsageError
 from edgebrain.folders import absolute
 from edgebrain.labelled import Sample
 
-from .config import SPLITS_FILE, Recipe, parse_recipe, recipe_tree
+from .config import SPLITS_FILE, Recipe, kept_recipe, recipe_tree
 from .data import digest
 
 
@@ -64,10 +64,8 @@ def check_started_with(
         raise UsageError(f"The last checkpoint in {folder} is no checkpoint of a training run.")
     # Which labels are rare is known with the data only.
     known = samples is not None or not recipe.data.rare_below
-    if known and parse_recipe(earlier["recipe"], str(folder)) != recipe:
-        raise UsageError(
-            f"The run in {folder} was started with another recipe.", remedy="Use the same recipe and --set options."
-        )
+    if known:
+        _refuse_other(kept_recipe(earlier["recipe"], str(folder)), recipe, folder)
     if samples is None:
         return
     remedy = f"Use --splits {folder / SPLITS_FILE}."
@@ -77,3 +75,23 @@ def check_started_with(
         raise UsageError(
             f"The run in {folder} was started with other groups, copies or conflicts of the same data.", remedy=remedy
         )
+
+
+def _refuse_other(earlier: Recipe, recipe: Recipe, folder: Path) -> None:
+    """Name what differs: a default may have changed since the run was started."""
+    before, now = (dict(_leaves(recipe_tree(one))) for one in (earlier, recipe))
+    other = [key for key in before if before[key] != now.get(key)]
+    if earlier != recipe:
+        hint = f", here {' '.join(f'--set {key}={before[key]}' for key in other[:3])}" if other else ""
+        raise UsageError(
+            f"The run in {folder} was started with another recipe.",
+            remedy=f"Use the same recipe and --set options{hint}.",
+        )
+
+
+def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value

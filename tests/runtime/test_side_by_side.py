@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,15 +13,17 @@ import cv2
 import pytest
 
 from edgebrain import Classifier, heap
-from edgebrain.errors import EngineFailed
+from edgebrain.errors import EngineFailed, UnreadableScan
+from edgebrain.inputs import Item, Middle, Partial, Refused
 from edgebrain.phantom import PhantomSpec, draw_phantom
 from edgebrain.pipeline import run_pipeline
 from edgebrain.portions import FRAMES_AHEAD
 from edgebrain.ready import ReadyScan, Source
-from edgebrain.side_by_side import _shares
+from edgebrain.side_by_side import _Shares
 from edgebrain.types import Prediction
 
 MakeClassifier = Callable[..., Classifier]
+TiffBytes = Callable[..., bytes]
 WORKERS, BATCH = 2, 4
 
 
@@ -77,26 +80,125 @@ def test_the_first_batches_run_together_and_none_before_all_of_them_are_read(
 @pytest.mark.parametrize("count", range(0, 40, 3))
 def test_files_are_shared_out_evenly_towards_the_end(count: int) -> None:
     names = [str(number) for number in range(count)]
-    shares = list(_shares(iter(names), WORKERS, BATCH))
+    shares = list(_Shares(iter(names), WORKERS, BATCH))
     assert list(itertools.chain(*shares)) == names
     assert all(1 <= len(share) <= BATCH for share in shares)
     assert [len(share) for share in shares] == sorted((len(share) for share in shares), reverse=True)
     assert not shares or len(shares[0]) == min(BATCH, math.ceil(count / WORKERS))
 
 
-def test_closing_early_ends_after_the_files_that_are_being_read(
+@pytest.mark.parametrize("readers", [1, 2, 8])
+def test_no_more_batches_run_at_a_time_than_there_are_workers(
+    make_classifier: MakeClassifier, paths: list[str], monkeypatch: pytest.MonkeyPatch, readers: int
+) -> None:
+    classifier = make_classifier()
+    classifier.workers = WORKERS
+    predict, lock, now, most = classifier.predict, threading.Lock(), 0, 0
+
+    def counted(ready: list[ReadyScan]) -> list[Prediction]:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.002)
+        with lock:
+            now -= 1
+        return predict(ready)
+
+    monkeypatch.setattr(classifier, "predict", counted)
+    assert len(list(run_pipeline(classifier, paths * 4, batch_size=BATCH, readers=readers))) == 4 * len(paths)
+    assert most == WORKERS
+
+
+def test_many_readers_read_at_the_same_time(make_classifier: MakeClassifier, paths: list[str]) -> None:
+    readers = 6
+    together = threading.Barrier(readers - WORKERS, timeout=30)
+
+    class Waiting(Classifier):
+        def read(self, source: Source) -> Iterator[ReadyScan]:
+            if source == paths[0]:
+                together.wait()
+            yield from super().read(source)
+
+    base = make_classifier()
+    waiting = Waiting(base.bundle, base.engine, base.choice, WORKERS)
+    order = [paths[1]] * WORKERS + [paths[0]] * (readers - WORKERS) + [paths[1]] * 9
+    assert len(list(run_pipeline(waiting, order, batch_size=1, readers=readers))) == len(order)
+
+
+@pytest.mark.parametrize("good", [0, 3, 13, 40])
+def test_what_comes_before_a_list_that_breaks_off_is_classified(
+    make_classifier: MakeClassifier, paths: list[str], good: int
+) -> None:
+    def broken() -> Iterator[str]:
+        yield from itertools.islice(itertools.cycle(paths), good)
+        raise ConnectionError("the list ended")
+
+    classifier = make_classifier()
+    classifier.workers = WORKERS
+    found: list[Prediction] = []
+    with pytest.raises(ConnectionError, match="the list ended"):
+        found.extend(run_pipeline(classifier, broken(), batch_size=BATCH, readers=WORKERS))
+    assert len(found) == good
+
+
+def test_closing_early_ends_after_the_file_that_is_being_read(
     make_classifier: MakeClassifier, paths: list[str]
 ) -> None:
-    noting = Noting(make_classifier())
-    found = run_pipeline(noting, itertools.cycle(paths), batch_size=BATCH, readers=WORKERS)
+    """The second round of shares waits in its first file until the run is closed."""
+    closed, waiting, after = threading.Event(), threading.Event(), []
+
+    class Slow(Noting):
+        def read(self, source: Source) -> Iterator[ReadyScan]:
+            if self.events.count("read") >= WORKERS * BATCH:
+                waiting.set()
+                closed.wait(30)
+            after.append(closed.is_set())
+            yield from super().read(source)
+
+        def predict(self, ready: list[ReadyScan]) -> list[Prediction]:
+            assert not closed.is_set()
+            return super().predict(ready)
+
+    slow = Slow(make_classifier())
+    found = run_pipeline(slow, itertools.cycle(paths), batch_size=BATCH, readers=WORKERS)
     next(found)
+    assert waiting.wait(30)
+    threading.Timer(0.05, closed.set).start()
     found.close()  # type: ignore[attr-defined] # it is a generator
-    assert len(noting.events) < 8 * WORKERS * BATCH
+    assert sum(after) <= WORKERS
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgebrain-read")]
 
 
+def test_scans_are_let_go_when_they_are_classified(
+    make_classifier: MakeClassifier, paths: list[str], scans_alive: Callable[[], int]
+) -> None:
+    classifier = make_classifier()
+    classifier.workers = WORKERS
+    found = run_pipeline(classifier, itertools.islice(itertools.cycle(paths), 200), batch_size=BATCH, readers=WORKERS)
+    alive = [scans_alive() for _ in found]
+    assert max(alive[20:]) <= WORKERS * BATCH
+    assert alive[-1] == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, BATCH])
+def test_every_kind_of_item_has_its_place(
+    make_classifier: MakeClassifier, paths: list[str], tmp_path: Path, tiff_bytes: TiffBytes, batch_size: int
+) -> None:
+    frames = [draw_phantom(PhantomSpec(seed=number % 3, side=40)) for number in range(5)]
+    path = str(tmp_path / "five.tif")
+    Path(path).write_bytes(tiff_bytes(*frames))
+    gone = Refused("gone/", UnreadableScan("gone/: no scans."))
+    items: list[Item] = [paths[0], Middle(path), gone, Partial(path, frozenset({0, 1, 4})), paths[1]]
+    together = make_classifier()
+    together.workers = WORKERS
+    found = run_pipeline(together, items, batch_size=batch_size, readers=WORKERS)
+    expected = [(paths[0], 0), (path, 2), ("gone/", 0), (path, 2), (path, 3), (paths[1], 0)]
+    assert [(prediction.path, prediction.frame) for prediction in found] == expected
+
+
 def test_long_and_short_files_keep_their_order(
-    make_classifier: MakeClassifier, paths: list[str], tmp_path: Path, tiff_bytes: Callable[..., bytes]
+    make_classifier: MakeClassifier, paths: list[str], tmp_path: Path, tiff_bytes: TiffBytes
 ) -> None:
     count = 2 * FRAMES_AHEAD + 5
     frames = [draw_phantom(PhantomSpec(seed=number % 3, side=40)) for number in range(count)]

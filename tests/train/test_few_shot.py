@@ -9,18 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from edgebrain.cli.app import app
 from edgebrain.errors import TrainingError, UsageError
 from edgebrain.intervals import Estimate
 from edgebrain.labelled import Sample, write_samples
+from edgebrain.train import few_shot_networks
 from edgebrain.train.config import load_recipe
 from edgebrain.train.few_shot import Protocol, groups_of, protocols
 from edgebrain.train.few_shot_embedded import names_of
-from edgebrain.train.few_shot_run import run_few_shot
+from edgebrain.train.few_shot_run import rows_tree, run_few_shot
 from edgebrain.train.few_shot_work import Plan
 from edgebrain.train.judging import Outcome, accuracy_of, recall_of
+from edgebrain.train.maml import FineTuning, Method
+from edgebrain.train.meta_config import MetaConfig
 from edgebrain.train.models import build, save_model
 
 CLASSES = ("glioma", "meningioma", "no_tumor", "pituitary")
@@ -129,6 +133,26 @@ def test_the_command_writes_a_table_a_plot_and_figures(
     assert all(0 <= Estimate(**row["accuracy"]).value <= 1 for row in tree["rows"])  # type: ignore[operator]
     assert (tmp_path / "few" / "fewshot.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "few" / "fewshot.md").read_text().count("\n") == 2 + 12
+
+
+def test_baselines_learn_at_their_own_rate_and_take_as_many_steps_as_maml(
+    phantoms: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: dict[str, float] = {}
+
+    def noted(_: nn.Module, method: Method, *given: Any, **__: Any) -> None:
+        config: MetaConfig = given[-1]
+        rates[type(method).__name__] = config.lr
+        if isinstance(method, FineTuning):
+            assert method.steps == 3
+
+    monkeypatch.setattr(few_shot_networks, "meta_train", noted)
+    sets = ["input.width=16", "input.height=16", "meta.lr=0.004", "meta.test_steps=3"]
+    plan = Plan(load_recipe("maml-glioma-meningioma", sets), shots=(1,), queries=1, episodes=2, only=("unseen-groups",))
+    found = run_few_shot(plan, phantoms, tmp_path / "few")
+    assert rates == {"Maml": 0.004, "Prototypical": 0.001, "FineTuning": 0.001}
+    told = rows_tree(plan, found)
+    assert (told["meta"]["lr"], told["baseline_lr"], told["fine_tuning"]["steps"]) == (0.004, 0.001, 3)
 
 
 def test_models_in_folders_of_one_name_have_rows_of_their_own(

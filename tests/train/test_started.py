@@ -10,7 +10,7 @@ import pytest
 
 from edgebrain.errors import UsageError
 from edgebrain.labelled import Sample, read_labelled, write_samples
-from edgebrain.train.config import Recipe
+from edgebrain.train.config import Recipe, load_recipe
 from edgebrain.train.started import check_started_with, marks, started_with
 
 Samples = tuple[Sample, ...]
@@ -58,3 +58,18 @@ def test_what_groups_are_called_and_where_files_lie_does_not_matter(phantoms: Sa
 def test_what_is_no_start_is_refused(tiny: Recipe) -> None:
     with pytest.raises(UsageError, match="no checkpoint of a training run"):
         check_started_with({}, tiny, None, FOLDER)
+
+
+def test_a_default_that_changed_since_the_start_is_named() -> None:
+    now = load_recipe("edge-base")
+    before = load_recipe("edge-base", ["input.preprocessing=2"])
+    start = started_with(before, ())
+    message = r"another recipe.*here --set input\.preprocessing=2\.$"
+    with pytest.raises(UsageError, match=message):
+        check_started_with(start, now, None, FOLDER)
+    check_started_with(start, before, None, FOLDER)
+    # Until version 0.3 a run did not say it.
+    del start["recipe"]["input"]["preprocessing"]
+    with pytest.raises(UsageError, match=message):
+        check_started_with(start, now, None, FOLDER)
+    check_started_with(start, before, None, FOLDER)
