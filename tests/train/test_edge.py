@@ -156,9 +156,11 @@ def test_a_model_of_the_first_format_comes_back(tiny: Recipe, tmp_path: Path) ->
     tree = checkpoint.load(path)
     tree["model"] = "edgebrain-model/1"
     del tree["recipe"]["schedule"]
+    del tree["recipe"]["input"]["preprocessing"]
     tree["recipe"]["optimizer"]["warmup"] = 0.25
     checkpoint.save(path, tree)
     assert load_model(path).recipe.schedule.warmup == 0.25
+    assert load_model(path).recipe.input.preprocessing == 2
 
 
 def test_what_is_no_model_is_refused(tiny: Recipe, tmp_path: Path) -> None:
