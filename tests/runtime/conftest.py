@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import weakref
 import zlib
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,9 +14,11 @@ import pytest
 from edgebrain.ready import ReadyScan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy.typing as npt
+
+    from edgebrain import Classifier
 
 KINDS = {"u": 1, "i": 2, "f": 3}
 
@@ -156,3 +159,21 @@ def scans_alive(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
     monkeypatch.setattr(ReadyScan, "__init__", build_and_watch)
     return lambda: sum(scan() is not None for scan in made)
+
+
+@pytest.fixture
+def fake(make_classifier: Callable[..., Classifier]) -> Classifier:
+    """A classifier with an engine that is not a real one."""
+    return make_classifier()
+
+
+@pytest.fixture
+def reading_threads() -> Callable[[], list[str]]:
+    """Names the threads of runs that are there now."""
+    return lambda: [t.name for t in threading.enumerate() if t.name.startswith("edgebrain-read")]
+
+
+@pytest.fixture
+def _no_reader_is_left(reading_threads: Callable[[], list[str]]) -> Iterator[None]:
+    yield
+    assert reading_threads() == []
