@@ -14,6 +14,7 @@ def mount(app: typer.Typer) -> None:
     """Add the commands of this half to the application."""
     app.command()(export)
     app.command()(heads)
+    app.command()(restore)
 
 
 def export(
@@ -134,3 +135,28 @@ def heads(
     from edgebrain.export.heads_command import run_heads
 
     return run_heads(model, splits, output, seed=seed)
+
+
+def restore(
+    *,
+    model: Annotated[str, typer.Argument(metavar="NAME|DIR", help="Bundle with the fp32 graph of an 'edge' network.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", metavar="DIR|CSV", help="Scans for the statistics of the network; of splits, the train split."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The model.safetensors to write.")],
+) -> int:
+    """Make a trained model of a bundle again, to train on from where it stands.
+
+    A hospital's own labelled scans, or a new scanner's, can be added to what the model has learned. The network answers
+    as the bundle's graph does; how far its logits are away is said.
+
+    Example:
+      edgebrain restore edge --data splits.csv -o start.safetensors
+      edgebrain train edge --splits splits.csv --set start=start.safetensors -o runs/more
+    """
+    from edgebrain.export.restore_command import run_restore
+
+    return run_restore(model, data, output)

@@ -35,7 +35,7 @@ from .processes import Machines, check_precision, is_first, trainer_options
 from .progress import History, progress_callback, quiet_lightning
 from .scoring import headline, judge_splits
 from .started import check_started_with, started_with
-from .tasks import left_out, without_rare
+from .tasks import left_out, with_more_training, without_rare
 from .transforms import canvas_side
 
 CHECKPOINTS = "checkpoints"
@@ -92,6 +92,7 @@ def fit(
         KeyboardInterrupt: The user stopped it; ``resume`` goes on.
     """
     check_precision(recipe.trainer.precision)
+    samples = with_more_training(samples, recipe.data.val_to_train)
     recipe = without_rare(recipe, samples)
     if is_first() or resume:
         check_folder(folder, recipe, samples, resume=resume)

@@ -97,7 +97,7 @@ class FitModule(lightning.LightningModule):
         mixture: Mixture | None = None
         changes = self.recipe.augment.at(self.current_epoch, self.recipe.trainer.epochs)
         if changes.mixup and float(torch.rand(())) < changes.mixup:
-            images, mixture = mix(images, targets, len(self.recipe.data.labels))
+            images, mixture = mix(images, targets, len(self.recipe.data.labels), changes.mixing)
         taught = None if self.teach is None else self.teach(images)
         output = self.net(images)
         loss = batch_loss(output, targets, self.recipe, taught=taught, mixture=mixture)

@@ -30,8 +30,6 @@ UNIFORM_WEIGHT = 0.3
 """Weight of "all labels alike" on outliers (Hendrycks et al., "Deep Anomaly Detection with Outlier Exposure", 2019)."""
 _LEAST = 1e-4
 """Below this probability of any tumour the loss stops growing, so that one wrong target cannot tear at the weights."""
-_MIXING = 0.4
-"""Parameter of the Beta distribution of mixup."""
 
 
 class Mixture(NamedTuple):
@@ -51,13 +49,14 @@ def some_tumor_target(labels: int) -> int:
     return labels + 1
 
 
-def mix(images: Tensor, targets: Tensor, labels: int) -> tuple[Tensor, Mixture]:
+def mix(images: Tensor, targets: Tensor, labels: int, mixing: float) -> tuple[Tensor, Mixture]:
     """Mix the labelled images of a batch pairwise (Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018).
 
     Args:
         images: uint8 [N, 1, H, W].
         targets: int64 [N].
         labels: Number of labels K; rows with a target above are left as they are.
+        mixing: Parameter of the symmetric Beta distribution that the shares are drawn from.
 
     Returns:
         float32 images on the same scale, and how they were mixed.
@@ -65,7 +64,7 @@ def mix(images: Tensor, targets: Tensor, labels: int) -> tuple[Tensor, Mixture]:
     rows = torch.nonzero(targets < labels).squeeze(1)
     partner = torch.arange(len(targets), device=targets.device)
     partner[rows] = rows[torch.randperm(len(rows), device=rows.device)]
-    share = float(torch.distributions.Beta(_MIXING, _MIXING).sample())
+    share = float(torch.distributions.Beta(mixing, mixing).sample())
     share = max(share, 1 - share)
     pixels = images.float()
     return share * pixels + (1 - share) * pixels[partner], Mixture(share, partner)

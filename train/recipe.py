@@ -30,6 +30,8 @@ class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
         drawn: Share of the outliers that are drawn by the program; all, where the data holds none.
         rare_below: Leave out labels with fewer samples than this.
         cap_per_group: Most training samples of one patient or group, evenly spaced; 0 takes all.
+        val_to_train: Share of the groups of val that are trained on instead, always the same ones. A model that starts
+            from tuned recipes needs fewer scans to choose its epoch and thresholds than to learn.
     """
 
     labels: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
@@ -42,6 +44,7 @@ class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
     drawn: Share = 0.4
     rare_below: Natural = 0
     cap_per_group: Natural = 0
+    val_to_train: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
 
 
 class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +54,9 @@ class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
         style: ``edgebrain`` changes everything below; ``flips`` mirrors alone; ``resized_crop`` is a random resized
             crop and a horizontal mirror; ``none`` changes nothing. Evaluation has the runtime's preprocessing in all.
         lesion: Probability that a scan without a tumour gets a drawn lesion, and becomes a scan with some tumour.
+        crop: Probability that the head is cut off at its sides, each by up to a seventh, as a tight screenshot does.
         mixup: Probability that a batch is mixed pairwise (Zhang et al., "mixup", ICLR 2018); until it calms down.
+        mixing: Parameter of the Beta distribution of mixup: small keeps one of both nearly as it is, 1 takes any share.
         calm_from: Share of the epochs after which intensity and quality change less often, so that training ends close
             to what scans look like (as YOLOX ends without mosaic: Ge et al., 2021). 1 means never.
         calm: Factor on those probabilities from then on.
@@ -78,8 +83,10 @@ class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
     noise: Share = 0.3
     jpeg: Share = 0.2
     marks: Share = 0.15
+    crop: Share = 0.0
     lesion: Share = 0.0
     mixup: Share = 0.0
+    mixing: Positive = 0.4
     calm_from: Share = 1.0
     calm: Share = 0.4
 

@@ -30,6 +30,7 @@ PROBABILITIES = (
     "noise",
     "jpeg",
     "marks",
+    "crop",
 )
 
 
@@ -134,3 +135,20 @@ def test_a_probability_is_how_often_it_happens() -> None:
         for k in range(300)
     ]
     assert 0.21 < np.mean(flipped) < 0.39
+
+
+def test_a_crop_cuts_into_the_head_and_fills_the_picture_again() -> None:
+    around = np.full((72, 72), 30, np.uint8)
+    around[16:56, 6:66] = 200  # a head that is wider than high
+    for seed in range(20):
+        out = augment(around, (72, 72), config(crop=1.0), np.random.default_rng(seed))
+        inside = out[out.shape[0] // 2]
+        assert (inside == 200).all()  # from side to side
+        rows = np.flatnonzero(out[:, 36] == 200)
+        assert 72 * 28 / 60 <= len(rows) <= 72 * 41 / 42  # at most a seventh is off each side
+        assert set(np.unique(out)) <= {0, 200}  # what makes it square is black, whatever was around
+
+
+def test_a_crop_leaves_a_picture_without_a_head_alone() -> None:
+    blank = np.full((72, 72), 30, np.uint8)
+    assert np.array_equal(augment(blank, (72, 72), config(crop=1.0), np.random.default_rng(0)), blank)

@@ -198,12 +198,16 @@ def test_no_logit_is_so_extreme_that_the_loss_or_its_slope_is_no_number(
     assert bool(logits.grad.isfinite().all())
 
 
-@given(targets=st.lists(st.integers(0, SOME), min_size=1, max_size=12), seed=st.integers(0, 10_000))
-def test_only_labelled_images_are_mixed_and_among_themselves(targets: list[int], seed: int) -> None:
+@given(
+    targets=st.lists(st.integers(0, SOME), min_size=1, max_size=12),
+    seed=st.integers(0, 10_000),
+    mixing=st.sampled_from([0.4, 1.0]),
+)
+def test_only_labelled_images_are_mixed_and_among_themselves(targets: list[int], seed: int, mixing: float) -> None:
     torch.manual_seed(seed)
     images = torch.randint(0, 256, (len(targets), 1, 4, 4), dtype=torch.uint8)
     wanted = torch.tensor(targets)
-    mixed, (share, partner) = mix(images, wanted, K)
+    mixed, (share, partner) = mix(images, wanted, K, mixing)
     assert mixed.dtype == torch.float32
     assert 0.5 <= share <= 1
     assert sorted(partner.tolist()) == list(range(len(targets)))
@@ -218,6 +222,14 @@ def test_only_labelled_images_are_mixed_and_among_themselves(targets: list[int],
 def test_images_are_really_mixed_and_the_share_varies() -> None:
     torch.manual_seed(0)
     images = torch.randint(0, 256, (8, 1, 4, 4), dtype=torch.uint8)
-    mixed = [mix(images, torch.zeros(8, dtype=torch.int64), K) for _ in range(20)]
+    mixed = [mix(images, torch.zeros(8, dtype=torch.int64), K, 0.4) for _ in range(20)]
     assert all(not torch.equal(pixels, images.float()) for pixels, _ in mixed)
     assert len({mixture.share for _, mixture in mixed}) == 20
+
+
+def test_a_larger_parameter_mixes_more() -> None:
+    torch.manual_seed(0)
+    images, targets = torch.zeros((2, 1, 4, 4), dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
+    gentle, even = ([mix(images, targets, K, a)[1].share for _ in range(400)] for a in (0.4, 1.0))
+    assert sum(gentle) / 400 > 0.8  # the mean of the larger share is 0.85 for Beta(0.4, 0.4)
+    assert 0.72 < sum(even) / 400 < 0.78  # and three quarters where every share is as likely

@@ -17,7 +17,7 @@ from edgebrain.labelled import Sample, read_labelled
 from edgebrain.train.config import DataConfig, load_recipe
 from edgebrain.train.data import prepare_samples, select
 from edgebrain.train.fit import fit
-from edgebrain.train.tasks import capped, check_classes, left_out, without_rare
+from edgebrain.train.tasks import capped, check_classes, left_out, with_more_training, without_rare
 from edgebrain.types import InputSpec
 
 Samples = tuple[Sample, ...]
@@ -96,3 +96,22 @@ def test_data_without_a_class_is_refused_by_its_name() -> None:
     check_classes(of(glioma=1, no_tumor=2), ("glioma", "no_tumor"))
     with pytest.raises(TrainingError, match=r"no scan of: meningioma, no_tumor\. It has: glioma 3\."):
         check_classes(of(glioma=3), ("glioma", "meningioma", "no_tumor"))
+
+
+@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=40), share=st.floats(0.0, 0.99))
+def test_whole_groups_of_val_are_trained_on_the_same_ones_at_every_start(sizes: list[int], share: float) -> None:
+    val = [Sample(f"{g}-{i}.png", "glioma", group=f"g{g}", split="val") for g, n in enumerate(sizes) for i in range(n)]
+    others = [Sample(f"{split}.png", "glioma", group=split, split=split) for split in ("train", "test", "external")]
+    moved = with_more_training([*val, *others], share)
+    assert moved[len(val) :] == others
+    splits = {s.group: {t.split for t in moved if t.group == s.group} for s in val}
+    assert all(found in ({"train"}, {"val"}) for found in splits.values())
+    assert with_more_training(moved, share) == moved
+    more = with_more_training([*val, *others], min(0.99, share + 0.2))
+    assert {s.path for s in moved if s.split == "train"} <= {s.path for s in more if s.split == "train"}
+
+
+def test_the_share_of_val_that_is_trained_on_is_the_one_asked_for() -> None:
+    val = [Sample(f"{g}.png", "glioma", group=f"g{g}", split="val") for g in range(1000)]
+    assert 550 < sum(s.split == "train" for s in with_more_training(val, 0.6)) < 650
+    assert with_more_training(val, 0.0) == val

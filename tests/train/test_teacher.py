@@ -8,8 +8,10 @@ import torch
 from edgebrain.errors import TrainingError
 from edgebrain.train.config import Recipe, load_recipe
 from edgebrain.train.learner import FitModule
+from edgebrain.train.lite import InvertedResidual, LiteNet
 from edgebrain.train.models import build, load_model, save_model
-from edgebrain.train.teacher import load_teacher
+from edgebrain.train.shapes import LiteConfig
+from edgebrain.train.teacher import folded, load_teacher
 
 
 @pytest.fixture
@@ -84,3 +86,22 @@ def test_a_checkpoint_of_something_else_is_refused(tiny_sets: tuple[str, ...], t
     (tmp_path / "bad.safetensors").write_bytes(b"no model")
     with pytest.raises(TrainingError, match="cannot be read"):
         load_teacher(student(tiny_sets, tmp_path / "bad.safetensors"))
+
+
+def test_folding_leaves_no_normalisation_and_the_answers() -> None:
+    torch.manual_seed(3)
+    net = LiteNet(4, LiteConfig(blocks=(1, 1, 1), frozen=0)).eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # statistics as training leaves them, not those of the start
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias)
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+    with torch.no_grad():
+        expected = net(images()).logits
+        found = folded(net)(images()).logits
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules())
+    assert any(isinstance(module, InvertedResidual) for module in net.modules())
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)

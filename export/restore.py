@@ -1,0 +1,207 @@
+"""From a bundle back to a network that can be trained on, so that a model can learn more than it did.
+
+A graph for inference has the normalisation by batch folded into its convolutions, and its pooling shortcuts merged
+into strided ones. Here each normalisation is put back with the statistics that its input has on scans: evaluated, the
+network answers as the graph does; in training it starts close to it. The state of the optimiser cannot come back.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+import edgebrain
+from edgebrain.bundle import Artifact, Bundle
+from edgebrain.engines import EngineOptions, open_engine
+from edgebrain.errors import ExportError, UsageError
+from edgebrain.labelled import Sample
+from edgebrain.train.config import Recipe, load_recipe, recipe_names
+from edgebrain.train.edge import EdgeNet
+from edgebrain.train.models import build, save_model
+from edgebrain.types import Image8, Precision
+
+from .progress import Say, silent
+from .scans import prepare_calibration
+
+SCANS = 512
+_BATCH = 32
+_TOLERANCE = 1e-2
+"""Largest difference of a logit; rounding alone is a tenth of it."""
+
+
+class Restored(NamedTuple):
+    """What was written: the recipe that the network belongs to, and how far its logits are from the graph's."""
+
+    recipe: Recipe
+    scans: int
+    largest_difference: float
+
+
+class _Layer(NamedTuple):
+    """A convolution and its normalisation.
+
+    Attributes:
+        graph: The convolution's name in the deployed network.
+        conv: The convolution.
+        norm: What follows it.
+        pooled: Whether an average over pixels comes before it, which deploying merges into it.
+    """
+
+    graph: str
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+    pooled: bool
+
+
+def restore(bundle: Bundle, samples: Sequence[Sample], output: Path, *, say: Say = silent) -> Restored:
+    """Make a trained model of a bundle's fp32 graph.
+
+    Args:
+        bundle: Of the ``edge`` architecture, made by this program from a recipe that it knows.
+        samples: Scans for the statistics, labelled with the bundle's labels; the train split of its training is best.
+        output: The model file to write, for ``--set start=FILE`` or ``--set distill.teacher=FILE``.
+        say: Is told what is being done.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UsageError: The bundle has no fp32 graph, or its network is not one that can be restored.
+        ExportError: The network does not answer as the graph does.
+        EdgebrainError: The bundle, a scan or the output cannot be used.
+    """
+    artifact = next((a for a in bundle.manifest.artifacts if (a.engine, a.precision) == _FLOAT), None)
+    if artifact is None:
+        raise UsageError(f"{bundle.manifest.id} has no fp32 graph for ONNX Runtime, and others have lost digits.")
+    recipe = _recipe(bundle)
+    net = build(recipe)
+    if not isinstance(net, EdgeNet):
+        raise UsageError(f"The network of recipe {recipe.name!r} cannot be restored; that of 'edge' can.")
+    layers = list(_layers(net))
+    _fill(net.eval(), layers, bundle.read(artifact), bundle.manifest.id)
+    say("reading scans")
+    prepared = prepare_calibration(samples, recipe.data.labels, bundle.manifest.input, SCANS, recipe.seed)
+    images = prepared.images[:, np.newaxis]
+    say(f"statistics of {len(images)} scans")
+    _restore_statistics(net, layers, images)
+    apart = _difference(net, bundle, artifact, images)
+    if not apart <= _TOLERANCE:
+        raise ExportError(
+            f"The restored network is not the graph of {bundle.manifest.id}: logits differ by up to {apart:.3g}.",
+            remedy="Train on from the run's own model.safetensors.",
+        )
+    origin = {"id": bundle.manifest.id, "version": bundle.manifest.version, "sha256": artifact.sha256}
+    save_model(output, net.state_dict(), recipe, {"restored_from": origin, "code_version": edgebrain.__version__})
+    return Restored(recipe, len(prepared.targets), apart)
+
+
+_FLOAT = ("onnxruntime", Precision.FP32)
+
+
+def _recipe(bundle: Bundle) -> Recipe:
+    manifest = bundle.manifest
+    name = str(manifest.provenance.get("recipe", ""))
+    if name not in recipe_names():
+        raise UsageError(f"{manifest.id} was made by the recipe {name!r}, which does not come with edgebrain.")
+    recipe = load_recipe(name)
+    outliers = recipe.data.outliers if manifest.graph.outlier is not None else 0.0
+    data = msgspec.structs.replace(recipe.data, labels=tuple(manifest.labels), outliers=outliers)
+    return msgspec.structs.replace(recipe, input=replace(manifest.input), data=data)
+
+
+def _layers(net: EdgeNet) -> Iterator[_Layer]:
+    for path, module in net.named_modules():
+        if not isinstance(module, nn.Sequential):
+            continue
+        children = list(module)
+        for place, (conv, norm) in enumerate(itertools.pairwise(children)):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                pooled = place > 0 and isinstance(children[place - 1], nn.AvgPool2d)
+                yield _Layer(f"{path}.{place - 1 if pooled else place}", conv, norm, pooled)
+
+
+def _fill(net: EdgeNet, layers: Sequence[_Layer], graph: bytes, what: str) -> None:
+    """Fill a network from a graph; each normalisation only adds the folded bias as yet."""
+    tensors = onnx.load_from_string(graph).graph.initializer
+    given = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in tensors}
+    heads = [("head", net.head), *([("outlier", net.outlier)] if net.outlier is not None else [])]
+    try:
+        for layer in layers:
+            weight = given[f"{layer.graph}.weight"]
+            if layer.pooled:  # every pixel of the merged pooling has its share of the weight
+                weight = weight.sum(dim=(2, 3), keepdim=True)
+            _put(layer.conv.weight, weight)
+            _renormalise(layer.norm, given[f"{layer.graph}.weight_bias"], torch.zeros(()), torch.ones(()))
+        for name, module in heads:
+            assert module.bias is not None
+            _put(module.weight, given[f"{name}.weight"])
+            _put(module.bias, given[f"{name}.bias"])
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"The graph of {what} is not laid out as the network of its recipe: {error}.",
+            remedy="Train on from the run's own model.safetensors.",
+        ) from error
+
+
+def _put(parameter: Tensor, value: Tensor) -> None:
+    if parameter.shape != value.shape:
+        raise ValueError(f"{tuple(value.shape)} instead of {tuple(parameter.shape)}")
+    with torch.no_grad():
+        parameter.copy_(value)
+
+
+def _renormalise(norm: nn.BatchNorm2d, bias: Tensor, mean: Tensor, variance: Tensor) -> None:
+    """Let a normalisation with these statistics do nothing but add ``bias``."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    with torch.no_grad():
+        norm.running_mean.copy_(mean.expand_as(norm.running_mean))
+        norm.running_var.copy_(variance.expand_as(norm.running_var))
+        norm.weight.copy_((norm.running_var + norm.eps).sqrt())
+        norm.bias.copy_(bias + norm.running_mean)
+
+
+def _restore_statistics(net: EdgeNet, layers: Sequence[_Layer], images: Image8) -> None:
+    """Give every normalisation the mean and variance of its input on scans, without changing an answer."""
+    sums = [torch.zeros(2, layer.norm.num_features, dtype=torch.float64) for layer in layers]
+    pixels = [0] * len(layers)
+
+    def watch(index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            values = inputs[0].double()
+            sums[index] += torch.stack([values.sum(dim=(0, 2, 3)), (values * values).sum(dim=(0, 2, 3))])
+            pixels[index] += values.numel() // values.shape[1]
+
+        return look
+
+    hooks = [layer.norm.register_forward_pre_hook(watch(i)) for i, layer in enumerate(layers)]
+    with torch.inference_mode():
+        for begin in range(0, len(images), _BATCH):
+            net(torch.from_numpy(images[begin : begin + _BATCH]))
+    for hook in hooks:
+        hook.remove()
+    for layer, total, count in zip(layers, sums, pixels, strict=True):
+        mean, square = (total / count).unbind()
+        assert layer.norm.running_mean is not None
+        bias = layer.norm.bias.detach() - layer.norm.running_mean
+        _renormalise(layer.norm, bias, mean.float(), (square - mean * mean).clamp(min=0.0).float())
+
+
+def _difference(net: EdgeNet, bundle: Bundle, artifact: Artifact, images: Image8) -> float:
+    engine = open_engine(bundle, artifact, EngineOptions(threads=1), artifact.engine)
+    some = images[:_BATCH]
+    with torch.inference_mode():
+        ours = net(torch.from_numpy(some)).logits.numpy()
+    theirs = engine.run(some)["logits"]
+    engine.close()
+    return float(np.abs(ours - theirs).max())

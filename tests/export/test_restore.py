@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+
+from edgebrain.bundle import Artifact, Bundle, open_bundle
+from edgebrain.errors import UsageError
+from edgebrain.export import restore as restoring
+from edgebrain.export.restore import restore
+from edgebrain.labelled import Sample
+from edgebrain.phantom import LESIONS, PhantomSpec, draw_phantom
+from edgebrain.preprocessing import prepare
+from edgebrain.readers import from_array, read_middle
+from edgebrain.train.models import TrainedModel, load_model
+from edgebrain.types import Precision
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Bundle:
+    return open_bundle("edge")
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory, shipped: Bundle) -> list[Sample]:
+    folder = tmp_path_factory.mktemp("scans")
+    labels = shipped.manifest.labels
+    samples = []
+    for i in range(16):
+        path = folder / f"{i}.png"
+        spec = PhantomSpec(seed=i, lesion=LESIONS[i % len(LESIONS)], side=200, t2_like=i % 2 == 0)
+        assert cv2.imwrite(str(path), draw_phantom(spec))
+        samples.append(Sample(str(path), labels[i % len(labels)]))
+    return samples
+
+
+@pytest.fixture(scope="module")
+def restored(tmp_path_factory: pytest.TempPathFactory, shipped: Bundle, scans: list[Sample]) -> TrainedModel:
+    path = tmp_path_factory.mktemp("restored") / "model.safetensors"
+    done = restore(shipped, scans, path)
+    assert done.scans == len(scans)
+    assert done.largest_difference < 1e-3
+    return load_model(path)
+
+
+def fp32(bundle: Bundle) -> Artifact:
+    return next(a for a in bundle.manifest.artifacts if a.precision is Precision.FP32)
+
+
+def test_it_answers_as_the_bundle_does_on_other_scans(shipped: Bundle, restored: TrainedModel) -> None:
+    drawn = (draw_phantom(PhantomSpec(seed=100 + i, side=180)) for i in range(8))
+    images = np.stack([prepare(from_array(one), shipped.manifest.input).image for one in drawn])
+    session = onnxruntime.InferenceSession(shipped.read(fp32(shipped)), providers=["CPUExecutionProvider"])
+    graph = shipped.manifest.graph
+    expected = session.run([graph.logits, graph.embedding, graph.cam, graph.outlier], {graph.input: images})
+    with torch.inference_mode():
+        found = restored.net(torch.from_numpy(images))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(other.numpy(), one, atol=2e-3, rtol=2e-3)
+
+
+def test_training_starts_close_to_what_it_answers(scans: list[Sample], shipped: Bundle, restored: TrainedModel) -> None:
+    images = np.stack([prepare(read_middle(s.path), shipped.manifest.input).image for s in scans])
+    net = restored.net
+    with torch.inference_mode():
+        evaluated = net(torch.from_numpy(images)).embedding.numpy()
+        net.train()
+        trained = net(torch.from_numpy(images)).embedding.numpy()
+        net.eval()
+    # The statistics were taken on these very scans, so those of the batch are the same ones.
+    assert np.abs(trained - evaluated).max() < 0.02 * np.abs(evaluated).max()
+
+
+def test_it_says_where_it_comes_from_and_fits_its_recipe(shipped: Bundle, restored: TrainedModel) -> None:
+    origin = {"id": "edge", "version": shipped.manifest.version, "sha256": fp32(shipped).sha256}
+    assert restored.facts["restored_from"] == origin
+    assert restored.recipe.input == shipped.manifest.input
+    assert restored.recipe.data.labels == tuple(shipped.manifest.labels)
+
+
+def test_a_graph_of_another_layout_is_refused(
+    shipped: Bundle, scans: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(self: Bundle, artifact: Artifact) -> bytes:
+        model = onnx.load_from_string(original(self, artifact))
+        tensor = next(t for t in model.graph.initializer if t.name == "stem.0.weight")
+        tensor.CopyFrom(numpy_helper.from_array(np.zeros((3, 1, 3, 3), np.float32), tensor.name))
+        return bytes(model.SerializeToString())
+
+    original = Bundle.read
+    monkeypatch.setattr(Bundle, "read", other)
+    with pytest.raises(UsageError, match=r"not laid out .*\(3, 1, 3, 3\) instead of"):
+        restore(shipped, scans, tmp_path / "model.safetensors")
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_bundle_of_an_unknown_recipe_is_refused(
+    shipped: Bundle, scans: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restoring, "recipe_names", lambda: ["another"])
+    with pytest.raises(UsageError, match="recipe 'edge', which does not come with edgebrain"):
+        restore(shipped, scans, tmp_path / "model.safetensors")
