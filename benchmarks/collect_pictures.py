@@ -20,7 +20,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -38,6 +40,8 @@ from pictures.table import HEADS, MEDICAL, Package, Registry
 from pictures.volumes import Picture, slices_of
 
 KIND_LIMIT = 250
+MODULES = ("nibabel", "pydicom", "pypdfium2", "tifffile", "imagecodecs", "versioneer")
+COMMANDS = ("apt-get", "dpkg-deb", "npm", "pip")
 """Most pictures of one kind."""
 PIP_TARGET = ("--python-version", "3.11", *(f"--platform=manylinux_2_{minor}_x86_64" for minor in (17, 24, 27, 28)))
 
@@ -173,9 +177,24 @@ class Collection:
         cv2.imwrite(str(target), picture)
 
 
+def check_tools() -> None:
+    """Refuse to start without what an archive in the middle of the list would miss.
+
+    Raises:
+        SystemExit: Commands or modules are missing; the message names all of them.
+    """
+    modules = [name for name in MODULES if importlib.util.find_spec(name) is None]
+    commands = [name for name in COMMANDS if shutil.which(name) is None]
+    if commands:
+        raise SystemExit(f"These commands are missing: {', '.join(commands)}. Debian 12 with npm and pip has them.")
+    if modules:
+        raise SystemExit(f"These modules are missing. Install them: pip install {' '.join(modules)}")
+
+
 def main() -> int:
     """Collect everything the table names."""
     options = arguments()
+    check_tools()
     archives: Path = options.archives or options.output / "archives"
     archives.mkdir(parents=True, exist_ok=True)
     archives = archives.resolve()

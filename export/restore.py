@@ -134,7 +134,9 @@ def _fill(net: EdgeNet, layers: Sequence[_Layer], graph: bytes, what: str) -> No
     """Fill a network from a graph; each normalisation only adds the folded bias as yet."""
     tensors = onnx.load_from_string(graph).graph.initializer
     given = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in tensors}
-    heads = [("head", net.head), *([("outlier", net.outlier)] if net.outlier is not None else [])]
+    heads: dict[str, nn.Conv2d | nn.Linear] = {"head": net.head}
+    if net.outlier is not None:
+        heads["outlier"] = net.outlier
     try:
         for layer in layers:
             weight = given[f"{layer.graph}.weight"]
@@ -142,7 +144,7 @@ def _fill(net: EdgeNet, layers: Sequence[_Layer], graph: bytes, what: str) -> No
                 weight = weight.sum(dim=(2, 3), keepdim=True)
             _put(layer.conv.weight, weight)
             _renormalise(layer.norm, given[f"{layer.graph}.weight_bias"], torch.zeros(()), torch.ones(()))
-        for name, module in heads:
+        for name, module in heads.items():
             assert module.bias is not None
             _put(module.weight, given[f"{name}.weight"])
             _put(module.bias, given[f"{name}.bias"])

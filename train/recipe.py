@@ -167,12 +167,13 @@ class DistillConfig(Section, frozen=True, forbid_unknown_fields=True):
     distillation: a good teacher is patient and consistent", CVPR 2022).
 
     Attributes:
-        teacher: Path of its ``model.safetensors``; empty for none.
+        teacher: Path of its ``model.safetensors``, or a list of several that answer together; empty for none. Networks
+            that err on other scans know more together than each alone.
         weight: Share of its answers in the loss; the rest is the truth.
         temperature: Divides both logits; larger shows more of what the teacher thinks of the other labels.
     """
 
-    teacher: str = ""
+    teacher: str | tuple[str, ...] = ""
     weight: Share = 0.7
     temperature: Positive = 2.0
 

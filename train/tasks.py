@@ -92,7 +92,8 @@ def capped(samples: Sequence[Sample], most: int) -> list[Sample]:
 def with_more_training(samples: Sequence[Sample], share: float) -> list[Sample]:
     """Train on a share of what val has, group by group.
 
-    Which groups go is in their names alone: the same at every start, and once more changes nothing. Test stays.
+    Which groups go is in their names alone: the same at every start, and once more changes nothing. Test stays, and so
+    does every group of a label of which val would have nothing left.
 
     Args:
         samples: Of all splits; a sample without a group is one of its own.
@@ -100,7 +101,11 @@ def with_more_training(samples: Sequence[Sample], share: float) -> list[Sample]:
     """
     train, val, _ = SPLITS
     most = int(share * 2**64)
-    return [replace(s, split=train) if s.split == val and _number_of(s.group or s.path) < most else s for s in samples]
+    judging = [s for s in samples if s.split == val]
+    going = {name for s in judging if _number_of(name := s.group or s.path) < most}
+    left = {s.label for s in judging if (s.group or s.path) not in going}
+    going -= {s.group or s.path for s in judging if s.label not in left}
+    return [replace(s, split=train) if s.split == val and (s.group or s.path) in going else s for s in samples]
 
 
 def _number_of(name: str) -> int:

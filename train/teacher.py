@@ -19,16 +19,27 @@ Teach = Callable[[Tensor], Tensor]
 
 
 def load_teacher(recipe: Recipe) -> Teach | None:
-    """The teacher that a recipe names.
+    """The teacher that a recipe names; several answer together, with the mean of their logits.
 
     A function, not a module: it is neither trained nor kept in the student's checkpoints.
 
     Raises:
-        TrainingError: It cannot be read, or answers with other labels.
+        TrainingError: One cannot be read, or answers with other labels.
     """
-    if not recipe.distill.teacher:
+    named = recipe.distill.teacher
+    nets = [_network(Path(path), recipe) for path in ([named] if isinstance(named, str) else named) if path]
+    if not nets:
         return None
-    path = Path(recipe.distill.teacher)
+
+    def teach(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            answers = [net.to(images.device)(images).logits.float() for net in nets]
+        return torch.stack(answers).mean(dim=0)
+
+    return teach
+
+
+def _network(path: Path, recipe: Recipe) -> nn.Module:
     if not path.is_file():
         raise TrainingError(
             f"There is no teacher {path}.",
@@ -40,14 +51,8 @@ def load_teacher(recipe: Recipe) -> Teach | None:
             f"The teacher {path} knows {', '.join(trained.recipe.data.labels)}, "
             f"the student {', '.join(recipe.data.labels)}."
         )
-    net = folded(trained.net.eval().requires_grad_(requires_grad=False)).to(memory_format=torch.channels_last)
-
-    def teach(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = net.to(images.device)(images).logits
-        return logits.float()
-
-    return teach
+    net = trained.net.eval().requires_grad_(requires_grad=False)
+    return folded(net).to(memory_format=torch.channels_last)
 
 
 def folded(net: nn.Module) -> nn.Module:

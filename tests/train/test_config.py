@@ -54,6 +54,9 @@ def test_a_start_and_a_teacher_come_back_from_plain_types() -> None:
     assert recipe.distill.teacher == "runs/teacher/model.safetensors"
     assert parse_recipe(recipe_tree(recipe), "edge") == recipe
     assert (load_recipe("edge").start, load_recipe("edge").distill.teacher) == ("", "")
+    two = load_recipe("edge", ['distill.teacher=["a.safetensors", "b.safetensors"]'])
+    assert two.distill.teacher == ("a.safetensors", "b.safetensors")
+    assert parse_recipe(recipe_tree(two), "edge") == two
 
 
 def test_set_changes_nothing_else() -> None:

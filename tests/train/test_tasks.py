@@ -107,8 +107,17 @@ def test_whole_groups_of_val_are_trained_on_the_same_ones_at_every_start(sizes: 
     splits = {s.group: {t.split for t in moved if t.group == s.group} for s in val}
     assert all(found in ({"train"}, {"val"}) for found in splits.values())
     assert with_more_training(moved, share) == moved
-    more = with_more_training([*val, *others], min(0.99, share + 0.2))
-    assert {s.path for s in moved if s.split == "train"} <= {s.path for s in more if s.split == "train"}
+    assert any(s.split == "val" for s in moved)
+
+
+def test_a_label_that_val_would_lose_keeps_all_its_groups() -> None:
+    many = [Sample(f"{i}.png", "glioma", group=f"g{i}", split="val") for i in range(50)]
+    few = [Sample(f"few{i}.png", "no_tumor", group=f"few{i}", split="val") for i in range(2)]
+    moved = with_more_training([*many, *few], 0.999999)
+    assert [s.split for s in moved[50:]] == ["val", "val"]
+    assert with_more_training(many[:1], 0.999999) == many[:1]
+    half = with_more_training([*many, *few], 0.5)
+    assert 10 < sum(s.split == "train" for s in half[:50]) < 40
 
 
 def test_the_share_of_val_that_is_trained_on_is_the_one_asked_for() -> None:

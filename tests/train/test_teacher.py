@@ -43,6 +43,22 @@ def test_it_answers_as_the_network_does(tiny_sets: tuple[str, ...], trained: Pat
     torch.testing.assert_close(teach(images().float()), logits, atol=0, rtol=0)
 
 
+def test_several_answer_together_with_the_mean_of_their_logits(
+    tiny_sets: tuple[str, ...], trained: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe("edge-base", list(tiny_sets))
+    torch.manual_seed(1)
+    other = tmp_path / "other.safetensors"
+    save_model(other, build(recipe).state_dict(), recipe, {})
+    together = load_teacher(student(tiny_sets, f'["{trained}", "{other}"]'))
+    assert together is not None
+    alone = [load_model(path).net(images()).logits.detach() for path in (trained, other)]
+    assert not torch.allclose(*alone, atol=1e-3)
+    torch.testing.assert_close(together(images()), (alone[0] + alone[1]) / 2, atol=1e-5, rtol=1e-5)
+    with pytest.raises(TrainingError, match=r"no teacher .*gone\.safetensors"):
+        load_teacher(student(tiny_sets, f'["{trained}", "gone.safetensors"]'))
+
+
 def test_it_is_no_part_of_the_student(tiny_sets: tuple[str, ...], trained: Path, tiny: Recipe) -> None:
     taught, alone = FitModule(student(tiny_sets, trained), 10, {}), FitModule(tiny, 10, {})
     assert taught.teach is not None
