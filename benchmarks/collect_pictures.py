@@ -40,9 +40,9 @@ from pictures.table import HEADS, MEDICAL, Package, Registry
 from pictures.volumes import Picture, slices_of
 
 KIND_LIMIT = 250
+"""Most pictures of one kind."""
 MODULES = ("nibabel", "pydicom", "pypdfium2", "tifffile", "imagecodecs", "versioneer")
 COMMANDS = ("apt-get", "dpkg-deb", "npm", "pip")
-"""Most pictures of one kind."""
 PIP_TARGET = ("--python-version", "3.11", *(f"--platform=manylinux_2_{minor}_x86_64" for minor in (17, 24, 27, 28)))
 
 

@@ -143,7 +143,9 @@ def restore(
     data: Annotated[
         Path,
         typer.Option(
-            "--data", metavar="DIR|CSV", help="Scans for the statistics of the network; of splits, the train split."
+            "--data",
+            metavar="DIR|CSV",
+            help="Scans for the statistics of the network; of a CSV with a train split, that split.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The model.safetensors to write.")],

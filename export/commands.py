@@ -46,6 +46,20 @@ class Options:
     preprocessing: int | None
 
 
+def require_export(what: str) -> None:
+    """Make sure that all that exporting needs is installed, without importing it.
+
+    Args:
+        what: Is to be done; for the message.
+
+    Raises:
+        MissingExtra: Something is not.
+    """
+    for module in NEEDS:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtra(what, extra="export", module=module)
+
+
 def run_export(options: Options) -> int:
     """Export a model and print what became of it.
 
@@ -56,9 +70,7 @@ def run_export(options: Options) -> int:
             :func:`edgebrain.export.reexport.reexport`.
     """
     wanted = _targets(options)
-    for module in NEEDS:
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtra("Exporting", extra="export", module=module)
+    require_export("Exporting")
     if any(target.engine == "openvino" for target in wanted) and importlib.util.find_spec("openvino") is None:
         raise MissingExtra("Exporting for OpenVINO", extra="openvino", module="openvino")
     source = _source(options.model)

@@ -36,15 +36,23 @@ from .scans import prepare_calibration
 SCANS = 512
 _BATCH = 32
 _TOLERANCE = 1e-2
-"""Largest difference of a logit; rounding alone is a tenth of it."""
+"""Largest difference of a logit; rounding alone is far below it."""
 
 
 class Restored(NamedTuple):
-    """What was written: the recipe that the network belongs to, and how far its logits are from the graph's."""
+    """What was written.
+
+    Attributes:
+        recipe: That the network belongs to.
+        scans: Number of scans that the statistics rest on.
+        largest_difference: Of a logit or an outlier score, from the graph's.
+        unreadable: Why scans were left out.
+    """
 
     recipe: Recipe
     scans: int
     largest_difference: float
+    unreadable: tuple[str, ...] = ()
 
 
 class _Layer(NamedTuple):
@@ -102,21 +110,34 @@ def restore(bundle: Bundle, samples: Sequence[Sample], output: Path, *, say: Say
         )
     origin = {"id": bundle.manifest.id, "version": bundle.manifest.version, "sha256": artifact.sha256}
     save_model(output, net.state_dict(), recipe, {"restored_from": origin, "code_version": edgebrain.__version__})
-    return Restored(recipe, len(prepared.targets), apart)
+    unreadable = tuple(one.message for one in prepared.unreadable)
+    return Restored(recipe, len(prepared.targets), apart, unreadable)
 
 
 _FLOAT = ("onnxruntime", Precision.FP32)
 
 
 def _recipe(bundle: Bundle) -> Recipe:
+    """The recipe of the bundle's name as this version has it, with the bundle's own input, labels and seed."""
     manifest = bundle.manifest
+    if manifest.head is not None:
+        raise UsageError(
+            f"{manifest.id} answers with an adapted head, which is not in its graph.",
+            remedy="Restore the bundle that it was adapted from.",
+        )
     name = str(manifest.provenance.get("recipe", ""))
     if name not in recipe_names():
         raise UsageError(f"{manifest.id} was made by the recipe {name!r}, which does not come with edgebrain.")
     recipe = load_recipe(name)
     outliers = recipe.data.outliers if manifest.graph.outlier is not None else 0.0
-    data = msgspec.structs.replace(recipe.data, labels=tuple(manifest.labels), outliers=outliers)
-    return msgspec.structs.replace(recipe, input=replace(manifest.input), data=data)
+    labels = tuple(manifest.labels)
+    return msgspec.structs.replace(
+        recipe,
+        seed=int(manifest.provenance.get("seed", recipe.seed)),
+        input=replace(manifest.input),
+        data=msgspec.structs.replace(recipe.data, labels=labels, outliers=outliers),
+        model=msgspec.structs.replace(recipe.model, labels=len(labels)),
+    )
 
 
 def _layers(net: EdgeNet) -> Iterator[_Layer]:
@@ -203,7 +224,8 @@ def _difference(net: EdgeNet, bundle: Bundle, artifact: Artifact, images: Image8
     engine = open_engine(bundle, artifact, EngineOptions(threads=1), artifact.engine)
     some = images[:_BATCH]
     with torch.inference_mode():
-        ours = net(torch.from_numpy(some)).logits.numpy()
-    theirs = engine.run(some)["logits"]
+        ours = net(torch.from_numpy(some))
+    theirs = engine.run(some)
     engine.close()
-    return float(np.abs(ours - theirs).max())
+    pairs = [(ours.logits, theirs["logits"]), *([] if ours.outlier is None else [(ours.outlier, theirs["outlier"])])]
+    return max(float(np.abs(one.numpy() - other).max()) for one, other in pairs)

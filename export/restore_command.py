@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from pathlib import Path
 
 from edgebrain.bundle import open_bundle
-from edgebrain.errors import EXIT_OK, MissingExtra, UsageError
-from edgebrain.files import kind_of
+from edgebrain.errors import EXIT_OK, TrainingError, UsageError, printable
+from edgebrain.files import check_folder, kind_of
 
-from .commands import NEEDS
+from .commands import require_export
+
+_FEW = 64
+"""Scans below which the statistics are rough; the answers are the graph's however many there are."""
 
 
 def run_restore(model: str, data: Path, output: Path) -> int:
@@ -17,26 +20,32 @@ def run_restore(model: str, data: Path, output: Path) -> int:
 
     Raises:
         MissingExtra: The extra ``export`` is not installed.
-        UsageError: The output exists.
+        UsageError: The output exists, or its folder cannot hold it.
         EdgebrainError: See :func:`edgebrain.export.restore.restore`.
     """
-    for module in NEEDS:
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtra("Restoring a network", extra="export", module=module)
+    require_export("Restoring a network")
     if kind_of(output) != "new":
         raise UsageError(f"{output} exists already.", remedy="Name another --output, or remove it.")
+    check_folder(output)
+    bundle = open_bundle(model)
     from rich.console import Console
 
     from .progress import telling
     from .restore import restore
     from .scans import calibration_samples
 
-    bundle = open_bundle(model)
     with telling() as say:
-        done = restore(bundle, calibration_samples(data, bundle.manifest.labels), output, say=say)
+        try:
+            done = restore(bundle, calibration_samples(data, bundle.manifest.labels), output, say=say)
+        except TrainingError as error:  # of scans that cannot be read; nothing is trained here
+            raise UsageError(f"{data}: {error.message}", remedy=error.remedy) from error
+    for message in done.unreadable:
+        sys.stderr.write(f"left out: {printable(message)}\n")
+    if done.scans < _FEW:
+        sys.stderr.write(f"The statistics rest on {done.scans} scans only; training will be rough at first.\n")
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f"model: {output}")
+    console.print(f"model: {printable(str(output))}")
     console.print(f"recipe: {done.recipe.name}; statistics of {done.scans} scans")
-    console.print(f"largest difference of a logit from the graph's: {done.largest_difference:.1e}")
-    console.print(f"next: edgebrain train {done.recipe.name} --splits SPLITS.csv --set start={output}")
+    console.print(f"largest difference of an answer from the graph's: {done.largest_difference:.1e}")
+    console.print(f"next: edgebrain train {done.recipe.name} --splits SPLITS.csv --set start={printable(str(output))}")
     return EXIT_OK

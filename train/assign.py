@@ -101,5 +101,9 @@ def _size(counts: Counter[Stratum]) -> int:
 
 def _draw(seed: int, key: str) -> float:
     """Draw a number in [0, 1) that depends on the seed and the key alone."""
-    digest = hashlib.sha256(f"{seed}\0{key}".encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") / 2.0**64
+    return fixed_number(f"{seed}\0{key}")
+
+
+def fixed_number(text: str) -> float:
+    """A number in [0, 1) that depends on a text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2.0**64

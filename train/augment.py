@@ -34,7 +34,7 @@ def augment(image: Image8, side: tuple[int, int], config: AugmentConfig, rng: Rn
     """
     if config.style != "edgebrain":
         return plain_change(image, side, config, rng)
-    if rng.random() < config.crop:
+    if config.crop and rng.random() < config.crop:  # recipes without it draw what they always drew
         image = _cut_close(image, rng)
     out = _geometry(image, side, config, rng)
     out = _intensity(out, config, rng)
@@ -50,7 +50,7 @@ def _cut_close(image: Image8, rng: Rng) -> Image8:
     Such a picture has no background to measure, so what is added to make it square is black, as preprocessing adds it.
     """
     rows, columns = np.nonzero(cv2.absdiff(image, np.full_like(image, image[0, 0])) > _BACKGROUND)
-    if not len(rows):
+    if not len(rows) or min(np.ptp(rows), np.ptp(columns)) < _LEAST_HEAD:
         return image
     top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
     off = rng.uniform(0.0, _CUT, 4) * (bottom - top, bottom - top, right - left, right - left)
@@ -66,6 +66,8 @@ def _cut_close(image: Image8, rng: Rng) -> Image8:
 _BACKGROUND = 12
 """Grey levels by which the head differs from the corner."""
 _CUT = 1 / 7
+_LEAST_HEAD = 8
+"""Pixels; what is thinner is no head, and would be cut to nothing."""
 
 
 def _geometry(image: Image8, side: tuple[int, int], config: AugmentConfig, rng: Rng) -> Image8:

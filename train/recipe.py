@@ -30,8 +30,9 @@ class DataConfig(Section, frozen=True, forbid_unknown_fields=True):
         drawn: Share of the outliers that are drawn by the program; all, where the data holds none.
         rare_below: Leave out labels with fewer samples than this.
         cap_per_group: Most training samples of one patient or group, evenly spaced; 0 takes all.
-        val_to_train: Share of the groups of val that are trained on instead, always the same ones. A model that starts
-            from tuned recipes needs fewer scans to choose its epoch and thresholds than to learn.
+        val_to_train: Share of the groups of val that are trained on instead, always the same ones; the run's
+            ``splits.csv`` says which. A recipe that was tuned before needs fewer scans to choose its epoch than to
+            learn. Not for meta-learning.
     """
 
     labels: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")

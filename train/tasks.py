@@ -8,7 +8,6 @@ much.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,8 +19,9 @@ from edgebrain.asked import as_asked
 from edgebrain.errors import TrainingError
 from edgebrain.labelled import ANY_TUMOR, NOT_BRAIN_MRI, Sample
 
+from .assign import fixed_number
 from .config import DataConfig, Recipe
-from .splits import SPLITS
+from .splits import SPLITS, usable
 
 _FEWEST_LABELS = 2
 
@@ -93,23 +93,24 @@ def with_more_training(samples: Sequence[Sample], share: float) -> list[Sample]:
     """Train on a share of what val has, group by group.
 
     Which groups go is in their names alone: the same at every start, and once more changes nothing. Test stays, and so
-    does every group of a label of which val would have nothing left.
+    does every group of a label of which val would have nothing left to judge with.
 
     Args:
-        samples: Of all splits; a sample without a group is one of its own.
+        samples: Of all splits; a sample without a group is one of its own, known by its source and file name, which
+            stay what they are wherever the files lie.
         share: Of the groups of val, in [0, 1).
     """
     train, val, _ = SPLITS
-    most = int(share * 2**64)
     judging = [s for s in samples if s.split == val]
-    going = {name for s in judging if _number_of(name := s.group or s.path) < most}
-    left = {s.label for s in judging if (s.group or s.path) not in going}
-    going -= {s.group or s.path for s in judging if s.label not in left}
-    return [replace(s, split=train) if s.split == val and (s.group or s.path) in going else s for s in samples]
+    going = {name for s in judging if fixed_number(name := _group_of(s)) < share}
+    left = {s.label for s in judging if usable(s) and _group_of(s) not in going}
+    going -= {_group_of(s) for s in judging if s.label not in left}
+    return [replace(s, split=train) if s.split == val and _group_of(s) in going else s for s in samples]
 
 
-def _number_of(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big")
+def _group_of(sample: Sample) -> str:
+    file = sample.path.replace("\\", "/").rsplit("/", 1)[-1]
+    return sample.group or f"{sample.source}/{file}"
 
 
 def check_classes(samples: Sequence[Sample], labels: Sequence[str]) -> None:

@@ -11,10 +11,11 @@ import torch
 from onnx import numpy_helper
 
 from edgebrain.bundle import Artifact, Bundle, open_bundle
-from edgebrain.errors import UsageError
+from edgebrain.errors import ExportError, UsageError
 from edgebrain.export import restore as restoring
 from edgebrain.export.restore import restore
-from edgebrain.labelled import Sample
+from edgebrain.export.restore_command import run_restore
+from edgebrain.labelled import Sample, write_samples
 from edgebrain.phantom import LESIONS, PhantomSpec, draw_phantom
 from edgebrain.preprocessing import prepare
 from edgebrain.readers import from_array, read_middle
@@ -106,3 +107,49 @@ def test_a_bundle_of_an_unknown_recipe_is_refused(
     monkeypatch.setattr(restoring, "recipe_names", lambda: ["another"])
     with pytest.raises(UsageError, match="recipe 'edge', which does not come with edgebrain"):
         restore(shipped, scans, tmp_path / "model.safetensors")
+
+
+def test_a_network_that_answers_otherwise_is_not_written(
+    shipped: Bundle, scans: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restoring, "_TOLERANCE", 0.0)  # rounding alone is more
+    with pytest.raises(ExportError, match="not the graph of edge: logits differ"):
+        restore(shipped, scans, tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_a_model_and_names_what_it_left_out(
+    scans: list[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+    data = tmp_path / "data.csv"
+    write_samples(data, [*scans[:4], Sample(str(broken), "glioma")])
+    output = tmp_path / "model.safetensors"
+    assert run_restore("edge", data, output) == 0
+    said = capsys.readouterr()
+    assert f"--set start={output}" in said.out
+    assert "broken.png" in said.err
+    assert "rest on 4 scans only" in said.err
+    assert load_model(output).recipe.name == "edge"
+    before = output.read_bytes()
+    with pytest.raises(UsageError, match="exists already"):
+        run_restore("edge", data, output)
+    assert output.read_bytes() == before
+
+
+def test_bad_input_is_named_before_any_work(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    data = tmp_path / "data.csv"
+    write_samples(data, [Sample(str(broken), "glioma")])
+    output = tmp_path / "model.safetensors"
+    with pytest.raises(UsageError, match=r"data\.csv: None of the scans could be read"):
+        run_restore("edge", data, output)
+    with pytest.raises(UsageError, match="folder does not exist"):
+        run_restore("edge", data, tmp_path / "no" / "model.safetensors")
+    with pytest.raises(UsageError, match="is a folder"):
+        run_restore("edge", data, tmp_path)
+    with pytest.raises(UsageError, match="no-such-model"):
+        run_restore("no-such-model", data, output)
+    assert not output.exists()

@@ -152,3 +152,12 @@ def test_a_crop_cuts_into_the_head_and_fills_the_picture_again() -> None:
 def test_a_crop_leaves_a_picture_without_a_head_alone() -> None:
     blank = np.full((72, 72), 30, np.uint8)
     assert np.array_equal(augment(blank, (72, 72), config(crop=1.0), np.random.default_rng(0)), blank)
+
+
+def test_a_crop_leaves_what_is_too_thin_for_a_head_alone() -> None:
+    for rows, columns in ((1, 1), (1, 60), (60, 1), (5, 5)):
+        thin = np.full((72, 72), 30, np.uint8)
+        thin[10 : 10 + rows, 6 : 6 + columns] = 200
+        for seed in range(20):
+            out = augment(thin, (72, 72), config(crop=1.0), np.random.default_rng(seed))
+            assert np.array_equal(out, thin)

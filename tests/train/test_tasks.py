@@ -124,3 +124,21 @@ def test_the_share_of_val_that_is_trained_on_is_the_one_asked_for() -> None:
     val = [Sample(f"{g}.png", "glioma", group=f"g{g}", split="val") for g in range(1000)]
     assert 550 < sum(s.split == "train" for s in with_more_training(val, 0.6)) < 650
     assert with_more_training(val, 0.0) == val
+
+
+def test_scans_without_a_group_go_by_source_and_file_name_wherever_they_lie() -> None:
+    here = [Sample(f"data/{i}.png", "glioma", source="ours", split="val") for i in range(40)]
+    there = [replace(s, path=f"/elsewhere/{s.path}") for s in here]
+    splits = [s.split for s in with_more_training(here, 0.6)]
+    assert set(splits) == {"train", "val"}
+    assert [s.split for s in with_more_training(there, 0.6)] == splits
+
+
+def test_copies_and_doubtful_labels_are_nothing_to_judge_with() -> None:
+    names = [f"g{i}" for i in range(60)]
+    alone = with_more_training([Sample(f"{n}.png", "glioma", group=n, split="val") for n in names], 0.6)
+    staying = next(s.group for s in alone if s.split == "val")
+    going = next(s.group for s in alone if s.split == "train")
+    copy = Sample("copy.png", "no_tumor", group=staying, split="val", copy_of="elsewhere.png")
+    whole = Sample("whole.png", "no_tumor", group=going, split="val")
+    assert [s.split for s in with_more_training([*alone, copy, whole], 0.6)][-2:] == ["val", "val"]

@@ -53,7 +53,7 @@ def test_several_answer_together_with_the_mean_of_their_logits(
     together = load_teacher(student(tiny_sets, f'["{trained}", "{other}"]'))
     assert together is not None
     alone = [load_model(path).net(images()).logits.detach() for path in (trained, other)]
-    assert not torch.allclose(*alone, atol=1e-3)
+    assert not torch.allclose(alone[0], alone[1], atol=1e-3)
     torch.testing.assert_close(together(images()), (alone[0] + alone[1]) / 2, atol=1e-5, rtol=1e-5)
     with pytest.raises(TrainingError, match=r"no teacher .*gone\.safetensors"):
         load_teacher(student(tiny_sets, f'["{trained}", "gone.safetensors"]'))
