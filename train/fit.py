@@ -30,7 +30,7 @@ from .data import PreparedSet, check_readable, digest, prepare_samples, select
 from .given_splits import Given, left_out_figures, write_given
 from .learner import BEST, LAST, FitModule, Keeper, kept_weights
 from .loading import Place, training_loader, validation_loader
-from .models import build, save_model
+from .models import build, save_model, towards_start
 from .processes import Machines, check_precision, is_first, trainer_options
 from .progress import History, progress_callback, quiet_lightning
 from .scoring import headline, judge_splits
@@ -214,7 +214,7 @@ def _prepared(recipe: Recipe, samples: Sequence[Sample], split: str) -> Prepared
 def _finish(recipe: Recipe, data: Mapping[str, PreparedSet], folder: Path, history: History, given: Given) -> Run:
     failed = [one for prepared in data.values() for one in prepared.unreadable]
     tree = checkpoint.load(folder / CHECKPOINTS / BEST)
-    weights = kept_weights(tree["state_dict"])
+    weights = towards_start(kept_weights(tree["state_dict"]), recipe)
     net = build(recipe)
     net.load_state_dict(weights)
     scores, evaluations = judge_splits(net, data, recipe)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from edgebrain.errors import TrainingError, UsageError
@@ -64,6 +65,27 @@ def _take_over(net: Network, path: Path) -> None:
             remedy="Start from a model of the same architecture and shape.",
         )
     net.load_state_dict(weights, strict=False)
+
+
+def towards_start(weights: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
+    """Learned weights, moved towards those that training started from by the recipe's ``start_share``.
+
+    Args:
+        weights: By name, as the network of the recipe has them.
+        recipe: Start and share; without either the weights stay as they are.
+
+    Raises:
+        TrainingError: The weights to start from cannot be read.
+    """
+    if not (recipe.start and recipe.start_share):
+        return weights
+    first = load_model(Path(recipe.start)).net.state_dict()
+    return {
+        name: torch.lerp(value, first[name], recipe.start_share)
+        if name in first and value.is_floating_point()
+        else value
+        for name, value in weights.items()
+    }
 
 
 def build(recipe: Recipe) -> Network:

@@ -227,6 +227,9 @@ class Recipe(Section, frozen=True, forbid_unknown_fields=True):
         seed: Seed of everything random.
         start: Path of a ``model.safetensors`` of the same architecture to start from; empty starts at random. It must
             come from the same splits, or scans that judge have been trained on.
+        start_share: Share of the weights of ``start`` in those that are kept when training is over; the rest is what
+            was learned (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022). Without a start there is
+            nothing to mix.
         input: What the graph expects.
         data: Which samples are used.
         model: Shape of the ``edge`` network.
@@ -248,6 +251,7 @@ class Recipe(Section, frozen=True, forbid_unknown_fields=True):
     architecture: Architecture
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0
     start: str = ""
+    start_share: Share = 0.0
     input: InputSpec = InputSpec()
     data: DataConfig = DataConfig()
     model: EdgeConfig = EdgeConfig()

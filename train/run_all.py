@@ -82,7 +82,7 @@ def run_all(request: TrainRequest, only: str = "") -> int:
     return EXIT_SOME_FAILED if any(one.state == "failed" for one in outcomes) else EXIT_OK
 
 
-_STEPS = frozenset({"edge", "edge-calm", "edge-lite", "edge-wide"})
+_STEPS = frozenset({"edge", "edge-lite", "edge-together", "edge-wide"})
 """Recipes that go on from another run's weights and learn from a teacher; from nothing they are no figure of theirs."""
 
 

@@ -21,7 +21,6 @@ TINY = (
     "input.width=64",
     "input.height=64",
     "data.canvas=72",
-    "data.val_to_train=0",
     "model.stem=8",
     "model.widths=[8, 16]",
     "model.blocks=[1, 1]",
