@@ -1,0 +1,164 @@
+"""A bundle's decision fitted anew on other scans; its graphs stay as they are, byte by byte.
+
+Probabilities that were calibrated on one hospital's scans are not calibrated on another's. Temperature, thresholds and
+the limit of the outlier score are numbers of the manifest, so some hundred labelled scans of the place are enough to
+fit them there, without training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+import edgebrain
+from edgebrain import bundle as bundles
+from edgebrain.asked import as_asked
+from edgebrain.classifier import Classifier
+from edgebrain.decision import DecisionSpec
+from edgebrain.errors import UsageError
+from edgebrain.evaluation.measure import Evaluation
+from edgebrain.labelled import NOT_BRAIN_MRI, Sample
+from edgebrain.place import check_output, replacing
+from edgebrain.train.data import PreparedSet, digest, prepare_samples
+from edgebrain.types import Float32, Precision
+
+from .card import write_card
+from .contents import keep_text
+from .evidence import gather
+from .figures import headline
+from .operating_point import fit_decision
+from .outlier_limit import fit_outlier_limit
+from .progress import Say, silent
+from .verify import Comparison
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """What to fit anew, and with what.
+
+    Attributes:
+        model: The bundle.
+        samples: Labelled scans with splits: val fits, test judges; pictures labelled ``not_brain_mri`` fit the limit of
+            the outlier score. None of them may have trained the model.
+        output: Bundle folder to write; may be the bundle's own.
+        version: Of the new bundle; that of the old one and ``+recalibrated`` if None.
+        data_name: Name of the data for people, in the card.
+        say: Told what is being done.
+    """
+
+    model: str | Path
+    samples: Sequence[Sample]
+    output: Path
+    version: str | None = None
+    data_name: str = "own scans"
+    say: Say = silent
+
+
+@dataclass(frozen=True)
+class Recalibrated:
+    """The decision as it is now, what it rests on in words, and the figures by precision."""
+
+    decision: DecisionSpec
+    rests_on: str
+    evaluations: dict[str, Evaluation]
+
+
+def recalibrate(request: Recalibration) -> Recalibrated:
+    """Fit the decision of a bundle, measure the bundle anew, and write it.
+
+    Raises:
+        UsageError: The bundle has an adapted head or no file for ONNX Runtime, a split has no scans, or the output is
+            something else.
+        EdgebrainError: The bundle or the scans cannot be used.
+    """
+    check_output(request.output)
+    bundle = bundles.open_bundle(request.model)
+    manifest = bundle.manifest
+    if manifest.head is not None:
+        raise UsageError(
+            f"{manifest.id} has an adapted head, whose decision comes from its support scans.",
+            remedy="Recalibrate the bundle that it was adapted from, and adapt that.",
+        )
+    samples = as_asked(request.samples, manifest.labels)
+    request.say("reading validation scans")
+    scans = _prepared(manifest, samples, manifest.labels)
+    pictures = _prepared(manifest, samples, (NOT_BRAIN_MRI,))
+    if scans is None:
+        raise UsageError(
+            "The data has no val split with scans of the model's classes.",
+            remedy="Make splits with: edgebrain audit DIR... --splits FILE.csv",
+        )
+    request.say("fitting the decision")
+    decision, words = _fitted(request.model, manifest, scans, pictures)
+    new = msgspec.structs.replace(
+        manifest,
+        version=request.version or f"{manifest.version.partition('+')[0]}+recalibrated",
+        decision=decision,
+        provenance={
+            **manifest.provenance,
+            "thresholds": words,
+            "recalibrated_with": edgebrain.__version__,
+            "recalibrated_from": f"{manifest.id} {manifest.version}",
+            "recalibrated_data_sha256": digest(samples),
+        },
+    )
+    return Recalibrated(decision, words, _write(request, bundle, new, samples, words))
+
+
+def _prepared(manifest: bundles.Manifest, samples: Sequence[Sample], labels: Sequence[str]) -> PreparedSet | None:
+    chosen = [s for s in samples if s.split == "val" and s.label in labels and not s.copy_of and not s.conflict]
+    return prepare_samples(chosen, manifest.labels, manifest.input, None) if chosen else None
+
+
+def _fitted(
+    model: str | Path, manifest: bundles.Manifest, scans: PreparedSet, pictures: PreparedSet | None
+) -> tuple[DecisionSpec, str]:
+    """The decision, fitted on the file that runs by default, and what it rests on in words."""
+    negative = None if manifest.negative_label is None else manifest.labels.index(manifest.negative_label)
+    with closing(Classifier.load(model, engine="onnxruntime")) as classifier:
+        logits, outliers = _outputs(classifier, scans)
+        fitted = fit_decision(logits, scans.targets, negative)
+        if outliers is None:
+            return fitted.spec, fitted.describe()
+        others = None if pictures is None else _outputs(classifier, pictures)[1]
+        limit = fit_outlier_limit(outliers, np.empty(0, np.float32) if others is None else others)
+    return msgspec.structs.replace(fitted.spec, max_outlier=limit.limit), f"{fitted.describe()}; {limit.describe()}"
+
+
+def _outputs(classifier: Classifier, prepared: PreparedSet) -> tuple[Float32, Float32 | None]:
+    """Logits [N, K], and outlier logits [N] where the graph has them."""
+    images = prepared.images[:, np.newaxis]
+    parts = [classifier.engine.run(images[begin : begin + _BATCH]) for begin in range(0, len(images), _BATCH)]
+    logits = np.concatenate([part["logits"] for part in parts])
+    return logits, np.concatenate([part["outlier"] for part in parts]) if "outlier" in parts[0] else None
+
+
+def _write(
+    request: Recalibration, bundle: bundles.Bundle, manifest: bundles.Manifest, samples: Sequence[Sample], words: str
+) -> dict[str, Evaluation]:
+    cpu = {artifact.precision for artifact in bundle.artifacts("onnxruntime")}
+    precisions = [precision for precision in (Precision.FP32, Precision.INT8) if precision in cpu]
+    with replacing(request.output) as folder:
+        for entry in bundles.files_of(manifest):
+            (folder / entry.file).write_bytes(bundle.read(entry))
+        for text in bundles.TEXTS:
+            keep_text(bundle.folder / text, folder)
+        bundles.write_manifest(folder, manifest)
+        request.say("measuring the bundle with its new decision")
+        evidence = gather(folder, precisions, samples)
+        metrics = {p: headline(e, request.data_name) for p, e in evidence.evaluations.items()}
+        gate = manifest.metrics.get("int8", {}).get("gate")
+        if gate is not None and "int8" in metrics:  # of the same files; a decision has no part in it but a threshold
+            metrics["int8"]["gate"] = gate
+        manifest = msgspec.structs.replace(manifest, metrics=metrics)
+        bundles.write_manifest(folder, manifest)
+        comparison = None if gate is None else msgspec.convert(gate, Comparison)
+        write_card(folder / bundles.CARD, manifest, evidence, words, comparison, data_name=request.data_name)
+    return evidence.evaluations
