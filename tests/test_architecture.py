@@ -116,12 +116,14 @@ EXPORT_OF_TRAIN = frozenset(
         "config",
         "data",
         "commands",
+        "edge",  # restoring undoes what its network does to itself for export
         "episodes",
         "few_shot",
         "given_splits",
         "heads",
         "judging",
         "meta_progress",
+        "splits",  # puts manifests together that were split on their own
     }
 )
 """What of ``train`` the exporters may import."""
