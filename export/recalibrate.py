@@ -63,10 +63,11 @@ class Recalibration:
 
 @dataclass(frozen=True)
 class Recalibrated:
-    """The decision as it is now, what it rests on in words, and the figures by precision."""
+    """The decision as it is now, what it rests on in words, on how many scans, and the figures by precision."""
 
     decision: DecisionSpec
     rests_on: str
+    scans: int
     evaluations: dict[str, Evaluation]
 
 
@@ -74,8 +75,8 @@ def recalibrate(request: Recalibration) -> Recalibrated:
     """Fit the decision of a bundle, measure the bundle anew, and write it.
 
     Raises:
-        UsageError: The bundle has an adapted head or no file for ONNX Runtime, a split has no scans, or the output is
-            something else.
+        UsageError: The bundle has an adapted head or no file for ONNX Runtime, a split has no scans, val has none with
+            or none without a tumour, or the output is something else.
         EdgebrainError: The bundle or the scans cannot be used.
     """
     check_output(request.output)
@@ -95,6 +96,7 @@ def recalibrate(request: Recalibration) -> Recalibrated:
             "The data has no val split with scans of the model's classes.",
             remedy="Make splits with: edgebrain audit DIR... --splits FILE.csv",
         )
+    _check_both(manifest, scans)
     request.say("fitting the decision")
     decision, words = _fitted(request.model, manifest, scans, pictures)
     new = msgspec.structs.replace(
@@ -109,12 +111,25 @@ def recalibrate(request: Recalibration) -> Recalibrated:
             "recalibrated_data_sha256": digest(samples),
         },
     )
-    return Recalibrated(decision, words, _write(request, bundle, new, samples, words))
+    return Recalibrated(decision, words, len(scans.targets), _write(request, bundle, new, samples, words))
 
 
 def _prepared(manifest: bundles.Manifest, samples: Sequence[Sample], labels: Sequence[str]) -> PreparedSet | None:
     chosen = [s for s in samples if s.split == "val" and s.label in labels and not s.copy_of and not s.conflict]
     return prepare_samples(chosen, manifest.labels, manifest.input, None) if chosen else None
+
+
+def _check_both(manifest: bundles.Manifest, scans: PreparedSet) -> None:
+    """Refuse scans that know one side of the thresholds only."""
+    if manifest.negative_label is None:
+        return
+    without = scans.targets == manifest.labels.index(manifest.negative_label)
+    if without.all() or not without.any():
+        raise UsageError(
+            f"The val split has {int(without.sum())} scans without a tumour and {int((~without).sum())} with one; "
+            "thresholds lie between the two.",
+            remedy="Add scans of the other kind; some dozens of each make a threshold that holds.",
+        )
 
 
 def _fitted(

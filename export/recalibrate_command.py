@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from edgebrain.bundle import open_bundle
@@ -9,6 +10,9 @@ from edgebrain.errors import EXIT_OK
 from edgebrain.train.given_splits import read_splits
 
 from .commands import require_export
+
+_FEW = 100
+"""Scans below which a threshold is largely chance: one in a hundred is the share that thresholds are made for."""
 
 
 def run_recalibrate(model: str, splits: list[Path], output: Path, version: str | None, data_name: str | None) -> int:
@@ -33,6 +37,8 @@ def run_recalibrate(model: str, splits: list[Path], output: Path, version: str |
     name = data_name or ", ".join(path.stem for path in splits)
     with telling() as say:
         done = recalibrate(Recalibration(model, samples, output, version, name, say))
+    if done.scans < _FEW:
+        sys.stderr.write(f"The decision rests on {done.scans} scans only; with {_FEW} and more it would hold better.\n")
     console = Console(highlight=False, markup=False)
     numbers = Table("decision", "before", "now", box=None, pad_edge=False)
     for field in ("temperature", "standard_below", "operating_point", "min_confidence", "max_outlier"):

@@ -65,7 +65,9 @@ def test_a_bundle_may_be_recalibrated_in_its_place_and_again(
     data = tmp_path / "ours.csv"
     write_samples(data, samples)
     assert run_recalibrate(str(own), [data], own, None, None) == 0
-    assert "temperature" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "temperature" in said.out
+    assert "rests on 12 scans only" in said.err
     again = bundles.open_bundle(own).manifest
     assert again.version == bundles.open_bundle(made).manifest.version
     assert again.decision == bundles.open_bundle(made).manifest.decision
@@ -77,3 +79,11 @@ def test_without_validation_or_test_scans_nothing_is_written(samples: list[Sampl
         with pytest.raises(UsageError, match=f"no {split} split"):
             recalibrate(Recalibration("edge", kept, tmp_path / split))
         assert not (tmp_path / split).exists()
+
+
+@pytest.mark.parametrize("kept", ["glioma", "no_tumor"])
+def test_thresholds_need_scans_on_both_sides(samples: list[Sample], tmp_path: Path, kept: str) -> None:
+    one_sided = [s for s in samples if s.split != "val" or s.label == kept]
+    with pytest.raises(UsageError, match=r"scans without a tumour and \d with one"):
+        recalibrate(Recalibration("edge", one_sided, tmp_path / "bundle"))
+    assert not (tmp_path / "bundle").exists()
