@@ -187,11 +187,11 @@ def recalibrate(
 ) -> int:
     """Fit a model's temperature, thresholds and outlier limit on scans of the place where it is to work.
 
-    The graphs stay as they are, byte by byte; everything in the model card is measured anew. Some hundred labelled
-    scans are enough, an eighth of them without a tumour.
+    The graphs stay as they are, byte by byte; the figures of the model card are measured anew, but for the comparison
+    of INT8 with fp32, which stays the export's. Some hundred labelled scans are enough, an eighth without a tumour.
 
     Example:
-      edgebrain audit our-scans/ --fractions 0,0.5,0.5 --splits ours.csv
+      edgebrain audit our-scans/ --fractions 0.1,0.45,0.45 --splits ours.csv
       edgebrain recalibrate edge --splits ours.csv -o edge-here/
     """
     from edgebrain.export.recalibrate_command import run_recalibrate
