@@ -20,7 +20,7 @@ from edgebrain import bundle as bundles
 from edgebrain.asked import as_asked
 from edgebrain.classifier import Classifier
 from edgebrain.decision import DecisionSpec
-from edgebrain.errors import UsageError
+from edgebrain.errors import TrainingError, UsageError
 from edgebrain.evaluation.measure import Evaluation
 from edgebrain.labelled import NOT_BRAIN_MRI, Sample
 from edgebrain.place import check_output, replacing
@@ -116,7 +116,15 @@ def recalibrate(request: Recalibration) -> Recalibrated:
 
 def _prepared(manifest: bundles.Manifest, samples: Sequence[Sample], labels: Sequence[str]) -> PreparedSet | None:
     chosen = [s for s in samples if s.split == "val" and s.label in labels and not s.copy_of and not s.conflict]
-    return prepare_samples(chosen, manifest.labels, manifest.input, None) if chosen else None
+    if not chosen:
+        return None
+    try:
+        return prepare_samples(chosen, manifest.labels, manifest.input, None)
+    except TrainingError as error:  # nothing is trained here
+        raise UsageError(
+            f"None of the {len(chosen)} scans of the val split with label {' or '.join(labels)} can be read.",
+            remedy=f"The first is {chosen[0].path}; 'edgebrain audit' on its folder says what is wrong.",
+        ) from error
 
 
 def _check_both(manifest: bundles.Manifest, scans: PreparedSet) -> None:

@@ -87,3 +87,12 @@ def test_thresholds_need_scans_on_both_sides(samples: list[Sample], tmp_path: Pa
     with pytest.raises(UsageError, match=r"scans without a tumour and \d with one"):
         recalibrate(Recalibration("edge", one_sided, tmp_path / "bundle"))
     assert not (tmp_path / "bundle").exists()
+
+
+def test_scans_that_cannot_be_read_are_named(samples: list[Sample], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    unreadable = [replace(s, path=str(broken)) if s.split == "val" else s for s in samples]
+    with pytest.raises(UsageError, match=r"None of the 12 scans of the val split .*broken\.png"):
+        recalibrate(Recalibration("edge", unreadable, tmp_path / "bundle"))
+    assert not (tmp_path / "bundle").exists()
