@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,17 @@ if TYPE_CHECKING:
 
 _CONCURRENT = frozenset({"onnxruntime", "openvino"})
 """Engines that several threads may run at the same time."""
+
+
+READ_TWICE = "read by two networks, since the first was in doubt"
+
+
+class _Outcome(NamedTuple):
+    """What an engine makes of one image: logits [K], the outlier score of a model that has one, and who read it."""
+
+    logits: Float32
+    outlier: float | None
+    read_twice: bool
 
 
 class Classifier:
@@ -150,17 +161,18 @@ class Classifier:
         started = time.perf_counter()
         rows = iter(self._run(np.stack(images))) if images else iter(())
         infer_ms = (time.perf_counter() - started) * 1e3 / max(1, len(images))
-        return [self._error(r) if r.prepared is None else self._answer(r, *next(rows), infer_ms) for r in ready]
+        return [self._error(r) if r.prepared is None else self._answer(r, next(rows), infer_ms) for r in ready]
 
-    def _run(self, images: Image8) -> list[tuple[Float32, float | None]]:
-        """Logits [K] and outlier score, if the model has one, of every image."""
+    def _run(self, images: Image8) -> list[_Outcome]:
+        """What the engine makes of every image."""
         outputs = self.engine.run(images)
         n, manifest = len(images), self.bundle.manifest
         logits = self._checked(outputs, "logits", (n, len(manifest.labels)))
-        if manifest.graph.outlier is None:
-            return [(row, None) for row in logits]
-        outliers = self._checked(outputs, "outlier", (n,))
-        return [(row, decision.outlier_score(float(one))) for row, one in zip(logits, outliers, strict=True)]
+        scores: list[float | None] = [None] * n
+        if manifest.graph.outlier is not None:
+            scores = [decision.outlier_score(float(one)) for one in self._checked(outputs, "outlier", (n,))]
+        readers = outputs.get("readers", np.ones(n))
+        return [_Outcome(*one) for one in zip(logits, scores, (readers > 1).tolist(), strict=True)]
 
     def _checked(self, outputs: dict[str, Float32], role: str, expected: tuple[int, ...]) -> Float32:
         values = outputs.get(role)
@@ -175,17 +187,17 @@ class Classifier:
             )
         return values
 
-    def _answer(self, ready: ReadyScan, logits: Float32, outlier: float | None, infer_ms: float) -> Prediction:
+    def _answer(self, ready: ReadyScan, found: _Outcome, infer_ms: float) -> Prediction:
         assert ready.scan is not None
         assert ready.prepared is not None
         manifest = self.bundle.manifest
         verdict = decision.decide(
-            logits,
+            found.logits,
             manifest.labels,
             manifest.negative_label,
             manifest.decision,
             color_fraction=ready.scan.color_fraction,
-            outlier=outlier,
+            outlier=found.outlier,
         )
         return Prediction(
             path=ready.path,
@@ -194,9 +206,9 @@ class Classifier:
             label=verdict.label,
             probabilities=verdict.probabilities,
             tumor_probability=verdict.tumor_probability,
-            outlier_score=outlier,
+            outlier_score=found.outlier,
             triage=verdict.triage,
-            reasons=verdict.reasons,
+            reasons=(*verdict.reasons, *((READ_TWICE,) if found.read_twice else ())),
             model=self.model,
             engine=self.engine_ref,
             input=self._input(ready, ready.scan, ready.prepared),

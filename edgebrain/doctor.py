@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
 
 from edgebrain import device
-from edgebrain.bundle import Bundle
+from edgebrain.bundle import Artifact, Bundle
 from edgebrain.engines import (
     ENGINES,
     EngineInfo,
@@ -19,6 +19,7 @@ from edgebrain.engines import (
     unavailable_because,
     unreadable_because,
 )
+from edgebrain.engines.two_readers import reader_alone
 from edgebrain.errors import EdgebrainError
 from edgebrain.selftest import SelfTest, self_test
 
@@ -44,10 +45,11 @@ class Trial:
     Attributes:
         file: File of the bundle.
         name: Engine that was to run it.
-        chosen: Whether the automatic choice takes it.
+        chosen: Whether answers rest on it: the automatic choice takes it, or it is the second reader.
         engine: What ran it, read back; None when it could not be opened.
         test: Result of the self-test; None when it could not run.
         problem: Why not.
+        second_reader: Whether it reads doubtful scans only, after another file.
     """
 
     file: str
@@ -56,6 +58,7 @@ class Trial:
     engine: EngineInfo | None
     test: SelfTest | None
     problem: str | None
+    second_reader: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,12 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Whether the file that would be chosen computes the right numbers."""
-        return all(trial.test is not None and trial.test.passed for trial in self.trials if trial.chosen)
+        """Whether the files that answers rest on compute the right numbers."""
+        return not self._faulty
+
+    @property
+    def _faulty(self) -> list[Trial]:
+        return [t for t in self.trials if t.chosen and not (t.test is not None and t.test.passed)]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -86,13 +93,14 @@ class Diagnosis:
     @property
     def advice(self) -> str | None:
         """What is wrong with the chosen file, and what to do; None when nothing is."""
-        chosen = next((trial for trial in self.trials if trial.chosen), None)
-        if self.healthy or chosen is None:
+        if self.healthy:
             return None
+        chosen = self._faulty[0]
         if chosen.test is None:
             return f"The chosen file {chosen.file} was not tested: {chosen.problem}"
         exact = [t for t in self.trials if t.test is not None and t.test.passed and t.test.precision == "fp32"]
-        way_out = "use --precision fp32." if exact else "do not use this model on this machine."
+        replaceable = exact and not chosen.second_reader
+        way_out = "use --precision fp32." if replaceable else "do not use this model on this machine."
         return f"The chosen file {chosen.file} does not compute what its maker computed: {way_out}"
 
 
@@ -105,6 +113,7 @@ def diagnose(bundle: Bundle, request: device.Request) -> Diagnosis:
     facts = device.probe()
     choice = device.choose(facts, request, bundle.manifest)
     trials = [_try(bundle, one, choice, request) for one in device.candidates_of(bundle.manifest, request)]
+    trials.append(_try_second_reader(bundle, choice.threads))
     return Diagnosis(
         facts=facts,
         python=sys.version.split()[0],
@@ -130,9 +139,23 @@ def _try(bundle: Bundle, candidate: device.Candidate, choice: device.Choice, req
         return None
     target = choice.device if choice.device in record.devices else record.devices[0]
     options = EngineOptions(choice.threads, target, precision=candidate.precision)
+    return _tested(bundle, artifact, name, options, chosen=chosen)
+
+
+def _try_second_reader(bundle: Bundle, threads: int) -> Trial | None:
+    """Try the second reader, which runs on the CPU whatever runs the first one; None where there is none."""
+    second = bundle.manifest.second_reader
+    if second is None:
+        return None
+    alone = reader_alone(bundle, second)
+    trial = _tested(alone, second.artifact, second.artifact.engine, EngineOptions(threads), chosen=True)
+    return replace(trial, second_reader=True)
+
+
+def _tested(bundle: Bundle, artifact: Artifact, name: str, options: EngineOptions, *, chosen: bool) -> Trial:
     info, test, fault = None, None, None
     try:
-        with closing(open_engine(bundle, artifact, options, name)) as engine:
+        with closing(open_engine(bundle, artifact, options, name, alone=True)) as engine:
             info = engine.info
             test = self_test(bundle, engine, artifact)
     except EdgebrainError as error:

@@ -6,7 +6,7 @@ Nothing here touches a file; :mod:`edgebrain.bundle` reads and writes them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +14,15 @@ import msgspec
 
 from edgebrain.decision import DecisionSpec
 from edgebrain.errors import InvalidManifest, UnsupportedSchema
+from edgebrain.migrations import MIGRATIONS, Migration
 from edgebrain.types import PREPROCESSING_VERSIONS, InputSpec, Precision
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MANIFEST = "manifest.json"
 UPGRADE = "Upgrade edgebrain: pip install --upgrade edgebrain"
 _SIDES = (16, 4096)  # pixels; what lies outside is a mistake, not a model
 _ALL = 100  # per cent
 _MOST_STEPS = 100_000  # of an inner loop; more would hold a box up for hours
-
-Migration = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-def _without_outlier(tree: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 names an outlier output and its limit, and always says how scans are prepared.
-
-    A model of version 1 has neither, and was trained with preprocessing 1, whether it says so or not.
-    """
-    graph, decision = tree["graph"], tree["decision"]
-    if "outlier" in graph or "max_outlier" in decision:
-        raise ValueError("there is no outlier output in this version")
-    return {
-        **tree,
-        "input": {"preprocessing": 1, **tree["input"]},
-        "graph": {**graph, "outlier": None},
-        "decision": {**decision, "max_outlier": None},
-    }
-
-
-def _without_heads_and_layouts(tree: dict[str, Any]) -> dict[str, Any]:
-    """Version 3 may hold heads to adapt, one that stands in for the graph's own, layouts, and calibration ranges."""
-    layouts = (artifact.get("layout") for artifact in tree["artifacts"])
-    if "heads" in tree or "head" in tree or any(found is not None for found in (tree.get("calibration"), *layouts)):
-        raise ValueError("there are no heads, layouts and calibration ranges in this version")
-    return {**tree, "heads": [], "head": None, "calibration": None}
-
-
-MIGRATIONS: Mapping[int, Migration] = {1: _without_outlier, 2: _without_heads_and_layouts}
-"""Step that turns a manifest of version N into one of version N + 1, by N. Version 1 is the first."""
 
 
 class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +89,28 @@ class HeadSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: int
 
 
+class SecondReader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another network, asked about scans that the first is in doubt about; see engines/two_readers.py.
+
+    Attributes:
+        id: Name of the model that it comes from.
+        version: Version of that model.
+        artifact: Its file, for ONNX Runtime on a CPU.
+        graph: Names of its input and outputs.
+        margin: It is asked where the first network's best logit leads the next one by less than this.
+        weight: Share of its logits in the mean of both.
+        golden: Inputs and its expected outputs, for the self-test.
+    """
+
+    id: str
+    version: str
+    artifact: Artifact
+    graph: GraphSpec
+    margin: float
+    weight: float
+    golden: HashedFile | None = None
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that is known of a model; see docs/reference/bundle.md.
 
@@ -138,6 +131,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         provenance: Recipe, code version, data digest, seed.
         heads: Meta-learned heads from which ``edgebrain adapt`` starts.
         head: The head that makes the logits in place of the graph's own; None where the graph's own are used.
+        second_reader: The network that reads doubtful scans, too; None where every answer is one network's.
         license: SPDX identifier.
         intended_use: What the model is for, and what not.
     """
@@ -160,12 +154,19 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provenance: dict[str, Any] = {}
     heads: tuple[HeadSpec, ...] = ()
     head: HeadSpec | None = None
+    second_reader: SecondReader | None = None
 
 
 def files_of(manifest: Manifest) -> list[Artifact | HashedFile | HeadSpec]:
     """Every file that a manifest answers for, in its order."""
     single = [entry for entry in (manifest.golden, manifest.calibration, manifest.head) if entry is not None]
-    return [*manifest.artifacts, *single, *manifest.heads]
+    return [*manifest.artifacts, *single, *manifest.heads, *files_of_second_reader(manifest)]
+
+
+def files_of_second_reader(manifest: Manifest) -> list[Artifact | HashedFile]:
+    """The second reader's part of them; empty where there is none."""
+    second = manifest.second_reader
+    return [] if second is None else [second.artifact, *([] if second.golden is None else [second.golden])]
 
 
 def migrate(tree: dict[str, Any], path: Path, migrations: Mapping[int, Migration] = MIGRATIONS) -> dict[str, Any]:
@@ -229,6 +230,10 @@ def _sound_head(head: HeadSpec) -> bool:
     return named and 0 < head.lr < float("inf") and 0 <= head.steps <= _MOST_STEPS
 
 
+def _sound_reader(second: SecondReader) -> bool:
+    return second.artifact.engine == "onnxruntime" and 0 < second.margin < float("inf") and 0 < second.weight <= 1
+
+
 def check(manifest: Manifest, path: Path) -> None:
     """Refuse what types cannot.
 
@@ -239,7 +244,7 @@ def check(manifest: Manifest, path: Path) -> None:
     decision = manifest.decision
     entries = files_of(manifest)
     heads = [*manifest.heads, *([manifest.head] if manifest.head is not None else [])]
-    labels, spec = manifest.labels, manifest.input
+    labels, spec, second = manifest.labels, manifest.input, manifest.second_reader
     faults = {
         "labels must be two or more, all different": len(set(labels)) != len(labels) or len(labels) <= 1,
         "negative_label is not one of the labels": manifest.negative_label not in (None, *labels),
@@ -258,10 +263,18 @@ def check(manifest: Manifest, path: Path) -> None:
         "the head's labels are not the model's": manifest.head is not None
         and (manifest.head.labels, manifest.head.negative_label) != (labels, manifest.negative_label),
         "heads must have names of their own": len({h.name for h in manifest.heads}) != len(manifest.heads),
+        "an adapted head has no second reader": manifest.head is not None and second is not None,
+        "second_reader wants a file for onnxruntime, a margin above 0 and a weight between 0 and 1": (
+            second is not None and not _sound_reader(second)
+        ),
+        "two files have one name": len({e.file for e in entries}) != len(entries),
         "a head's labels, lr or steps are out of range": not all(map(_sound_head, heads)),
         "id, version and labels must be text that can be printed": not all(
             text and text.isprintable()
-            for text in (manifest.id, manifest.version, *labels, *(t for h in heads for t in (h.name, *h.labels)))
+            for text in (
+                *(manifest.id, manifest.version, *labels, *(t for h in heads for t in (h.name, *h.labels))),
+                *(() if second is None else (second.id, second.version)),
+            )
         ),
         "a file name, engine or layout cannot be printed": not all(
             text.isprintable()

@@ -45,6 +45,7 @@ def write_card(
         card_evidence.pictures(evaluation),
         _gate(comparison),
         _decision(manifest, fitted),
+        _second_reader(manifest),
         card_evidence.elsewhere(evidence.elsewhere),
         card_evidence.stress(evidence.stress),
         card_evidence.reliance(evidence.probes),
@@ -160,6 +161,16 @@ the pixels are coloured{outlier}.
 They were fitted on {fitted}."""
 
 
+def _second_reader(manifest: Manifest) -> str:
+    second = manifest.second_reader
+    if second is None:
+        return ""
+    return f"""**Second reader.** {second.id} {second.version} reads a scan, too, where the first network's best logit
+leads the next one by less than {second.margin:g}; its logits then count {second.weight:.0%} of the mean. All figures are
+of both together, but for the comparison of INT8 with fp32, which is of the first alone. The provenance says what it was
+fitted on."""
+
+
 def _limits(manifest: Manifest) -> str:
     blind = (
         "- Whether a picture is a brain MRI at all is judged by an output that learned from other pictures. Kinds far\n"
@@ -179,7 +190,8 @@ def _limits(manifest: Manifest) -> str:
 
 def _provenance(manifest: Manifest) -> str:
     rows = [[key, str(value)] for key, value in manifest.provenance.items()]
-    files = [[a.file, a.precision.value, f"{a.bytes}", a.sha256] for a in manifest.artifacts]
+    second = () if manifest.second_reader is None else (manifest.second_reader.artifact,)
+    files = [[a.file, a.precision.value, f"{a.bytes}", a.sha256] for a in (*manifest.artifacts, *second)]
     return f"""{_PROVENANCE}
 
 {table(["what", "value"], rows)}

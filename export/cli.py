@@ -16,6 +16,7 @@ def mount(app: typer.Typer) -> None:
     app.command()(heads)
     app.command()(restore)
     app.command()(recalibrate)
+    app.command()(pair)
 
 
 def export(
@@ -197,3 +198,48 @@ def recalibrate(
     from edgebrain.export.recalibrate_command import run_recalibrate
 
     return run_recalibrate(model, splits, output, version, data_name)
+
+
+def pair(
+    *,
+    first: Annotated[str, typer.Argument(metavar="NAME|DIR", help="Bundle that reads every scan.")],
+    second: Annotated[str, typer.Argument(metavar="DIR", help="Bundle that is asked where the first is in doubt.")],
+    splits: Annotated[
+        list[Path],
+        typer.Option(
+            "--splits", metavar="CSV", help="Labelled scans that neither model saw: val fits, test judges; repeat."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Bundle folder to write; may be that of the first.")
+    ],
+    share: Annotated[float, typer.Option("--share", help="Share of the val split that is to be read twice.")] = 0.12,
+    version: Annotated[
+        str | None,
+        typer.Option("--model-version", help="Version of the bundle; the old one and '+second's name' if not given."),
+    ] = None,
+    data_name: Annotated[
+        str | None, typer.Option("--data-name", help="Name of the data in the card; that of the CSV if not given.")
+    ] = None,
+) -> int:
+    """Give a model a second reader: another network that reads doubtful scans, too.
+
+    Both networks err, but on other scans; where the first is in doubt, the mean of both answers. The second one runs on
+    the CPU, whatever runs the first. Its graph and that of the first stay as they are, byte by byte; when it is asked,
+    how much it counts, and the decision are fitted on the val split, and the model card is measured anew.
+
+    Example:
+      edgebrain export runs/edge-second --int8 --reduce-range -o second/
+      edgebrain pair edge second/ --splits splits.csv -o two-readers/
+    """
+    from edgebrain.export.pair_command import run_pair
+
+    return run_pair(
+        first=first,
+        second=second,
+        splits=splits,
+        output=output,
+        share=share,
+        version=version,
+        data_name=data_name,
+    )

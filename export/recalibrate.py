@@ -20,23 +20,22 @@ from edgebrain import bundle as bundles
 from edgebrain.asked import as_asked
 from edgebrain.classifier import Classifier
 from edgebrain.decision import DecisionSpec
-from edgebrain.errors import TrainingError, UsageError
+from edgebrain.errors import UsageError
 from edgebrain.evaluation.measure import Evaluation
-from edgebrain.labelled import NOT_BRAIN_MRI, Sample
+from edgebrain.labelled import Sample
 from edgebrain.place import check_output, replacing
-from edgebrain.train.data import PreparedSet, digest, prepare_samples
-from edgebrain.types import Float32, Precision
+from edgebrain.train.data import PreparedSet, digest
+from edgebrain.types import Precision
 
 from .card import write_card
 from .contents import keep_text
 from .evidence import gather
 from .figures import headline
+from .held_out import outputs_on, validation_pictures, validation_scans
 from .operating_point import fit_decision
 from .outlier_limit import fit_outlier_limit
 from .progress import Say, silent
 from .verify import Comparison
-
-_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -89,14 +88,8 @@ def recalibrate(request: Recalibration) -> Recalibrated:
         )
     samples = as_asked(request.samples, manifest.labels)
     request.say("reading validation scans")
-    scans = _prepared(manifest, samples, manifest.labels)
-    pictures = _prepared(manifest, samples, (NOT_BRAIN_MRI,))
-    if scans is None:
-        raise UsageError(
-            "The data has no val split with scans of the model's classes.",
-            remedy="Make splits with: edgebrain audit DIR... --splits FILE.csv",
-        )
-    _check_both(manifest, scans)
+    scans = validation_scans(manifest, samples)
+    pictures = validation_pictures(manifest, samples)
     request.say("fitting the decision")
     decision, words = _fitted(request.model, manifest, scans, pictures)
     new = msgspec.structs.replace(
@@ -114,53 +107,19 @@ def recalibrate(request: Recalibration) -> Recalibrated:
     return Recalibrated(decision, words, len(scans.targets), _write(request, bundle, new, samples, words))
 
 
-def _prepared(manifest: bundles.Manifest, samples: Sequence[Sample], labels: Sequence[str]) -> PreparedSet | None:
-    chosen = [s for s in samples if s.split == "val" and s.label in labels and not s.copy_of and not s.conflict]
-    if not chosen:
-        return None
-    try:
-        return prepare_samples(chosen, manifest.labels, manifest.input, None)
-    except TrainingError as error:  # nothing is trained here
-        raise UsageError(
-            f"None of the {len(chosen)} scans of the val split with label {' or '.join(labels)} can be read.",
-            remedy=f"The first is {chosen[0].path}; 'edgebrain audit' on its folder says what is wrong.",
-        ) from error
-
-
-def _check_both(manifest: bundles.Manifest, scans: PreparedSet) -> None:
-    """Refuse scans that know one side of the thresholds only."""
-    if manifest.negative_label is None:
-        return
-    without = scans.targets == manifest.labels.index(manifest.negative_label)
-    if without.all() or not without.any():
-        raise UsageError(
-            f"The val split has {int(without.sum())} scans without a tumour and {int((~without).sum())} with one; "
-            "thresholds lie between the two.",
-            remedy="Add scans of the other kind; some dozens of each make a threshold that holds.",
-        )
-
-
 def _fitted(
     model: str | Path, manifest: bundles.Manifest, scans: PreparedSet, pictures: PreparedSet | None
 ) -> tuple[DecisionSpec, str]:
     """The decision, fitted on the file that runs by default, and what it rests on in words."""
     negative = None if manifest.negative_label is None else manifest.labels.index(manifest.negative_label)
     with closing(Classifier.load(model, engine="onnxruntime")) as classifier:
-        logits, outliers = _outputs(classifier, scans)
+        logits, outliers = outputs_on(classifier, scans)
         fitted = fit_decision(logits, scans.targets, negative)
         if outliers is None:
             return fitted.spec, fitted.describe()
-        others = None if pictures is None else _outputs(classifier, pictures)[1]
+        others = None if pictures is None else outputs_on(classifier, pictures)[1]
         limit = fit_outlier_limit(outliers, np.empty(0, np.float32) if others is None else others)
     return msgspec.structs.replace(fitted.spec, max_outlier=limit.limit), f"{fitted.describe()}; {limit.describe()}"
-
-
-def _outputs(classifier: Classifier, prepared: PreparedSet) -> tuple[Float32, Float32 | None]:
-    """Logits [N, K], and outlier logits [N] where the graph has them."""
-    images = prepared.images[:, np.newaxis]
-    parts = [classifier.engine.run(images[begin : begin + _BATCH]) for begin in range(0, len(images), _BATCH)]
-    logits = np.concatenate([part["logits"] for part in parts])
-    return logits, np.concatenate([part["outlier"] for part in parts]) if "outlier" in parts[0] else None
 
 
 def _write(

@@ -154,8 +154,8 @@ def _write(request: ReexportRequest, report: Report) -> None:
         kept = _kept(request, {artifact.file for artifact in made})
         for artifact in kept:
             (folder / artifact.file).write_bytes(bundle.read(artifact))
-        for head in manifest.heads:
-            (folder / head.file).write_bytes(bundle.read(head))
+        for entry in [*manifest.heads, *bundles.files_of_second_reader(manifest)]:
+            (folder / entry.file).write_bytes(bundle.read(entry))
         tree = bundles.manifest_tree(manifest)
         new = bundles.Manifest(
             **{

@@ -58,6 +58,7 @@ def write(bundle: Bundle, adapted: Adapted, support: Support, output: Path, name
             metrics={},
             heads=(),
             head=spec,
+            second_reader=None,  # it knows the labels of the model alone
             provenance=_provenance(bundle, adapted, support),
         )
         bundles.write_manifest(folder, draft)

@@ -31,6 +31,8 @@ def print_models() -> int:
     for name in bundles.built_in_models():
         manifest = bundles.open_bundle(name).manifest
         files = ", ".join(f"{kind_of(a, manifest)} {a.bytes / 1e6:.1f} MB" for a in manifest.artifacts)
+        if manifest.second_reader is not None:
+            files += f", second reader {manifest.second_reader.artifact.bytes / 1e6:.1f} MB"
         size = f"{manifest.input.width}x{manifest.input.height}"
         row = (manifest.id, manifest.version, ", ".join(manifest.labels), size, files, _engines_of(manifest))
         table.add_row(*_plain(*row))
@@ -136,7 +138,9 @@ def _plain(*cells: str) -> tuple[Text, ...]:
 
 
 def _trial_row(trial: Trial) -> tuple[str, str, str, str, str]:
-    name = f"{trial.file}{' (chosen)' if trial.chosen else ''}"
+    name = trial.file
+    if trial.chosen:
+        name += " (second reader)" if trial.second_reader else " (chosen)"
     provider = trial.engine.provider if trial.engine else "-"
     if trial.test is None:
         return name, trial.name, provider, f"not tested: {trial.problem}", "-"

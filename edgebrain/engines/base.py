@@ -63,7 +63,8 @@ class Engine(Protocol):
 
         Returns:
             The outputs that the manifest names, by role: ``logits`` [N, K], and ``embedding`` [N, D], ``cam``
-            [N, K, h, w] and ``outlier`` [N] if there are any.
+            [N, K, h, w] and ``outlier`` [N] if there are any. A model with a second reader adds ``readers`` [N]: how
+            many networks made the logits of an image, 1 or 2.
 
         Raises:
             EngineFailed: The engine broke.

@@ -29,7 +29,8 @@ from edgebrain.bundle import (
 )
 from edgebrain.decision import DecisionSpec
 from edgebrain.errors import BundleError, HashMismatch, InvalidManifest, UnsupportedSchema, UsageError
-from edgebrain.manifest import MIGRATIONS, migrate
+from edgebrain.manifest import migrate
+from edgebrain.migrations import MIGRATIONS
 from edgebrain.types import PREPROCESSING_VERSION, InputSpec, Precision
 
 Tree = dict[str, Any]
@@ -267,7 +268,7 @@ def test_the_current_schema_has_a_complete_table() -> None:
 def as_version_1(tree: Tree) -> None:
     tree["schema_version"] = 1
     del tree["graph"]["outlier"], tree["decision"]["max_outlier"]
-    del tree["heads"], tree["head"]
+    del tree["heads"], tree["head"], tree["second_reader"]
 
 
 def test_a_manifest_of_version_1_has_no_outlier_output(folder: Path) -> None:
@@ -454,7 +455,7 @@ def test_models_of_schema_1_were_trained_with_preprocessing_1(folder: Path) -> N
     stored = json.loads((folder / MANIFEST).read_text())
     for part, name in (("graph", "outlier"), ("decision", "max_outlier"), ("input", "preprocessing")):
         stored[part].pop(name, None)
-    del stored["heads"], stored["head"]
+    del stored["heads"], stored["head"], stored["second_reader"]
     read = manifests.parse_manifest(manifests.migrate({**stored, "schema_version": 1}, folder), folder)
     assert read.input.preprocessing == 1
 

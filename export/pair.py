@@ -1,0 +1,238 @@
+"""A bundle gets a second reader: another network, which reads the scans that the first is in doubt about.
+
+The graphs of both stay as they are, byte by byte. When the second is asked, and how much it counts, are numbers of the
+manifest that held-out scans fit; then everything is measured anew, as after :mod:`edgebrain.export.recalibrate`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edgebrain import bundle as bundles
+from edgebrain.asked import as_asked
+from edgebrain.bundle import Artifact, Bundle, HashedFile, SecondReader
+from edgebrain.calibration import fit_temperature, negative_log_likelihood
+from edgebrain.classifier import Classifier
+from edgebrain.decision import probabilities_of
+from edgebrain.engines.two_readers import in_doubt, read_together
+from edgebrain.errors import UsageError
+from edgebrain.labelled import Sample
+from edgebrain.place import check_output
+from edgebrain.types import Float32, Precision
+
+from .contents import keep_text
+from .held_out import outputs_on, validation_scans
+from .progress import Say, silent
+from .recalibrate import Recalibrated, Recalibration, recalibrate
+
+SHARE = 0.12
+"""Share of held-out scans that the second reader is asked about, where nothing else is wanted."""
+_WEIGHTS = np.arange(1, 20) / 20
+_PREFIX = "second."
+_Entry = TypeVar("_Entry", Artifact, HashedFile)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Which two bundles, and what to fit with.
+
+    Attributes:
+        first: The bundle that reads every scan.
+        second: The bundle whose network is asked where the first is in doubt.
+        samples: Labelled scans with splits: val fits, test judges. None of them may have trained either network.
+        output: Bundle folder to write; may be that of the first.
+        share: Share of the val split that is to be read twice.
+        version: Of the new bundle; that of the first and ``+`` the name of the second if None.
+        data_name: Name of the data for people, in the card.
+        say: Told what is being done.
+    """
+
+    first: str | Path
+    second: str | Path
+    samples: Sequence[Sample]
+    output: Path
+    share: float = SHARE
+    version: str | None = None
+    data_name: str = "own scans"
+    say: Say = silent
+
+
+@dataclass(frozen=True)
+class Fit:
+    """When the second reader is asked, how much it counts, and what that did to the scans that it was fitted on.
+
+    Attributes:
+        margin: See :class:`~edgebrain.bundle.SecondReader`.
+        weight: See there.
+        scans: How many scans fitted both.
+        asked: How many of them are read twice.
+        right: How many the first network alone is right on.
+        right_together: How many are right with the second reader.
+    """
+
+    margin: float
+    weight: float
+    scans: int
+    asked: int
+    right: int
+    right_together: int
+
+    def describe(self) -> str:
+        """All of it in words."""
+        return (
+            f"asked about {self.asked} of {self.scans} validation scans (margin {self.margin:g}, weight "
+            f"{self.weight:g}); {self.right_together} of them right, {self.right} without it"
+        )
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What was fitted, and the bundle's new decision and figures."""
+
+    fit: Fit
+    measured: Recalibrated
+
+
+def pair(request: Pairing) -> Paired:
+    """Write a bundle of two readers.
+
+    Raises:
+        UsageError: The two are not for the same labels and input, one has an adapted head or a second reader, the
+            second has no file for ONNX Runtime, the share is out of range, a split has no scans, or the output is
+            something else.
+        EdgebrainError: A bundle or the scans cannot be used.
+    """
+    check_output(request.output)
+    if not 0 < request.share <= 1:
+        raise UsageError(f"The share of scans to read twice must lie above 0 and up to 1, not be {request.share:g}.")
+    first, second = bundles.open_bundle(request.first), bundles.open_bundle(request.second)
+    _check(first, second)
+    artifact = _file_of(second)
+    samples = as_asked(request.samples, first.manifest.labels)
+    request.say("reading validation scans")
+    scans = validation_scans(first.manifest, samples)
+    request.say("asking both readers")
+    logits = []
+    for bundle, wanted in ((first, None), (second, artifact.layout or artifact.precision)):
+        with closing(Classifier.load(bundle.folder, engine="onnxruntime", precision=wanted)) as classifier:
+            logits.append(outputs_on(classifier, scans)[0])
+    fit = fit_reader(logits[0], logits[1], scans.targets, request.share)
+    version = request.version or f"{first.manifest.version.partition('+')[0]}+{second.manifest.id}"
+    with tempfile.TemporaryDirectory(prefix=".edgebrain-", dir=request.output.absolute().parent) as folder:
+        _write(Path(folder), first, second, artifact, fit)
+        done = recalibrate(
+            Recalibration(folder, request.samples, request.output, version, request.data_name, request.say)
+        )
+    return Paired(fit, done)
+
+
+def fit_reader(first: Float32, second: Float32, targets: npt.NDArray[np.int64], share: float) -> Fit:
+    """Fit when a second reader is asked, and how much it counts.
+
+    It is asked about the scans whose two best labels are closest. Its weight is the one at which the mean of both is
+    most likely, at the temperature that suits the mean, over all scans: those that would be asked are too few.
+
+    Args:
+        first: float32 [N, K] logits of the first network on scans that neither was trained on.
+        second: float32 [N, K] of the second.
+        targets: int64 [N].
+        share: Share of the scans to read twice, above 0.
+
+    Returns:
+        The fit.
+    """
+
+    def loss(weight: float) -> float:
+        mean = read_together(first, second, weight)
+        return negative_log_likelihood(
+            probabilities_of(mean, fit_temperature(mean.astype(np.float64), targets)), targets
+        )
+
+    weight = float(min(_WEIGHTS, key=loss))
+    ordered = np.sort(first, axis=1)
+    # Four digits, rounded up: at least the share is asked, and the manifest stays legible.
+    margin = max(float(np.quantile(ordered[:, -1] - ordered[:, -2], share)), 0.0)
+    margin = float(np.ceil(margin * 1e4 + 1) / 1e4)
+    asked = in_doubt(first, margin)
+    together = np.where(asked[:, np.newaxis], read_together(first, second, weight), first)
+    return Fit(
+        margin=margin,
+        weight=weight,
+        scans=len(targets),
+        asked=int(asked.sum()),
+        right=int((first.argmax(1) == targets).sum()),
+        right_together=int((together.argmax(1) == targets).sum()),
+    )
+
+
+def _check(first: Bundle, second: Bundle) -> None:
+    one, other = first.manifest, second.manifest
+    for manifest in (one, other):
+        if manifest.head is not None or manifest.second_reader is not None:
+            what = "an adapted head" if manifest.head is not None else "a second reader already"
+            raise UsageError(
+                f"{manifest.id} {manifest.version} has {what}.", remedy="Pair the bundle that it was made from."
+            )
+    for name, mine, its in (
+        ("labels", (one.labels, one.negative_label), (other.labels, other.negative_label)),
+        ("input", one.input, other.input),
+    ):
+        if mine != its:
+            raise UsageError(
+                f"{one.id} and {other.id} differ in their {name}: {mine} and {its}.",
+                remedy="Train and export both with the same labels, size and preprocessing.",
+            )
+    if one.decision.max_outlier is not None and other.graph.outlier is None:
+        raise UsageError(f"{other.id} has no outlier output to test itself with.", remedy="Train it with outliers.")
+
+
+def _file_of(second: Bundle) -> Artifact:
+    """The file that runs alike on every CPU, if there is one: with 7-bit weights, which cannot saturate."""
+    files = second.artifacts("onnxruntime")
+    for wanted in ("u8s8-reduced", "u8s8", None):
+        for artifact in files:
+            if artifact.layout == wanted and artifact.precision in (Precision.INT8, Precision.FP32):
+                return artifact
+    raise UsageError(f"{second.folder} has no file for ONNX Runtime.", remedy="Export it with: edgebrain export --int8")
+
+
+def _write(folder: Path, first: Bundle, second: Bundle, artifact: Artifact, fit: Fit) -> None:
+    """Write the draft that is then measured: the first bundle's files, and the second's under names of their own."""
+    for entry in bundles.files_of(first.manifest):
+        (folder / entry.file).write_bytes(first.read(entry))
+    for text in bundles.TEXTS:
+        keep_text(first.folder / text, folder)
+    theirs = second.manifest
+    (folder / _renamed(artifact).file).write_bytes(second.read(artifact))
+    golden = theirs.golden
+    if golden is not None:
+        (folder / _renamed(golden).file).write_bytes(second.read(golden))
+    reader = SecondReader(
+        id=theirs.id,
+        version=theirs.version,
+        artifact=_renamed(artifact),
+        graph=theirs.graph,
+        margin=fit.margin,
+        weight=fit.weight,
+        golden=None if golden is None else _renamed(golden),
+    )
+    provenance = {
+        **first.manifest.provenance,
+        "second_reader": f"{theirs.id} {theirs.version}, {fit.describe()}",
+        "second_reader_training_data_sha256": theirs.provenance.get("training_data_sha256", "unknown"),
+    }
+    bundles.write_manifest(folder, msgspec.structs.replace(first.manifest, second_reader=reader, provenance=provenance))
+
+
+def _renamed(entry: _Entry) -> _Entry:
+    name = entry.file.removeprefix("model.")
+    return msgspec.structs.replace(entry, file=f"{_PREFIX}{name}")

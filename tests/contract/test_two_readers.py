@@ -1,0 +1,251 @@
+"""A model with a second reader answers like any other model, and asks the second where the first is in doubt only."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from edgebrain import doctor
+from edgebrain.bundle import MANIFEST, Artifact, GraphSpec, SecondReader, describe_file, open_bundle, write_manifest
+from edgebrain.classifier import READ_TWICE, Classifier
+from edgebrain.device import request_of
+from edgebrain.engines import Engine, EngineInfo, EngineOptions, open_engine
+from edgebrain.engines.two_readers import TwoReaders, in_doubt, read_together
+from edgebrain.errors import EngineFailed, HashMismatch, InvalidManifest
+from edgebrain.selftest import Golden, write_golden
+from edgebrain.types import Float32, Image8, Precision
+
+BuildGraph = Callable[..., bytes]
+WriteBundle = Callable[..., Path]
+RNG = np.random.default_rng(11)
+IMAGES: Image8 = RNG.integers(0, 256, (12, 1, 32, 32), dtype=np.uint8)
+LOGITS = npst.arrays(np.float32, (5, 4), elements=st.floats(-20, 20, width=32))
+SPEC = SecondReader(
+    id="other",
+    version="1",
+    artifact=Artifact("second.onnx", "onnxruntime", Precision.FP32, "0" * 64, 0),
+    graph=GraphSpec(),
+    margin=1.0,
+    weight=0.5,
+)
+
+
+class Scripted:
+    """An engine that gives the logits it was told, by the first pixel of each image, and counts what it is shown."""
+
+    info = EngineInfo("scripted", "none", "fp32", 1, "1")
+
+    def __init__(self, table: Float32) -> None:
+        self.table = table
+        self.shown: list[int] = []
+        self.closed = False
+
+    def run(self, images: Image8) -> dict[str, Float32]:
+        which = images[:, 0, 0, 0].tolist()
+        self.shown += which
+        return {"logits": self.table[which], "outlier": np.zeros(len(which), np.float32)}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def numbered(count: int) -> Image8:
+    images = np.zeros((count, 1, 8, 8), np.uint8)
+    images[:, 0, 0, 0] = np.arange(count)
+    return images
+
+
+def readers(first: Float32, second: Float32, spec: SecondReader = SPEC) -> tuple[TwoReaders, Scripted]:
+    other = Scripted(second)
+    return TwoReaders(Scripted(first), lambda: other, spec), other
+
+
+@given(first=LOGITS, second=LOGITS)
+def test_only_doubtful_images_are_read_twice(first: Float32, second: Float32) -> None:
+    engine, other = readers(first, second)
+    found = engine.run(numbered(5))
+    ordered = np.sort(first, axis=1)
+    doubtful = ordered[:, -1] - ordered[:, -2] < 1
+    assert other.shown == np.flatnonzero(doubtful).tolist()
+    assert found["readers"].tolist() == (1 + doubtful).tolist()
+    assert np.array_equal(found["logits"][~doubtful], first[~doubtful])
+    expected = (first[doubtful].astype(np.float64) + second[doubtful]) / 2
+    assert found["logits"][doubtful] == pytest.approx(expected, abs=1e-5)
+    assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}
+
+
+@given(first=LOGITS, second=LOGITS)
+def test_neither_batch_nor_order_changes_an_answer(first: Float32, second: Float32) -> None:
+    together = readers(first, second)[0].run(numbered(5))["logits"]
+    backwards = readers(first, second)[0].run(numbered(5)[::-1])["logits"][::-1]
+    alone = np.concatenate([readers(first, second)[0].run(numbered(5)[i : i + 1])["logits"] for i in range(5)])
+    assert np.array_equal(together, backwards)
+    assert np.array_equal(together, alone)
+
+
+@given(logits=LOGITS, margin=st.floats(0.001, 50))
+def test_a_wider_margin_doubts_no_less(logits: Float32, margin: float) -> None:
+    assert (in_doubt(logits, margin) <= in_doubt(logits, margin * 2)).all()
+
+
+def test_a_number_that_is_none_is_a_doubt() -> None:
+    assert in_doubt(np.array([[np.nan, 0], [9, 0]], np.float32), 1).tolist() == [True, False]
+
+
+@given(first=LOGITS, second=LOGITS)
+def test_a_weight_of_one_is_the_second_alone(first: Float32, second: Float32) -> None:
+    assert np.array_equal(read_together(first, second, 1.0), second)
+
+
+def test_the_second_is_opened_once_and_only_when_it_is_needed() -> None:
+    opened = []
+
+    def open_second() -> Engine:
+        opened.append(1)
+        return Scripted(np.zeros((2, 4), np.float32))
+
+    sure, unsure = np.array([[9, 0, 0, 0]], np.float32), np.zeros((1, 4), np.float32)
+    engine = TwoReaders(Scripted(np.concatenate([sure, unsure])), open_second, SPEC)
+    engine.run(numbered(2)[:1])
+    assert not opened
+    threads = [threading.Thread(target=engine.run, args=(numbered(2),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 1
+
+
+def test_closing_closes_both_and_a_closed_one_runs_no_more() -> None:
+    engine, other = readers(np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32))
+    engine.run(numbered(2))
+    engine.close()
+    engine.close()
+    assert other.closed
+    with pytest.raises(EngineFailed, match="closed"):
+        engine.run(numbered(2))
+
+
+def test_logits_of_another_shape_are_refused() -> None:
+    engine, _ = readers(np.zeros((2, 4), np.float32), np.zeros((2, 3), np.float32))
+    with pytest.raises(EngineFailed, match=r"second\.onnx gives logits \(2, 3\) instead of \(2, 4\)"):
+        engine.run(numbered(2))
+
+
+@pytest.fixture
+def pair(tmp_path: Path, build_graph: BuildGraph, write_bundle: WriteBundle) -> Path:
+    """A small model whose second reader is the same graph, so that a mean of both is what one says."""
+    graph = build_graph()
+    folder = write_bundle(tmp_path / "pair", graph)
+    (folder / "second.onnx").write_bytes(graph)
+    manifest = open_bundle(folder).manifest
+    artifact = msgspec.structs.replace(manifest.artifacts[0], file="second.onnx")
+    # Half of the images are in doubt by this.
+    logits = run(folder, alone=True)["logits"]
+    ordered = np.sort(logits, axis=1)
+    margin = float(np.median(ordered[:, -1] - ordered[:, -2]))
+    second = msgspec.structs.replace(SPEC, artifact=artifact, graph=manifest.graph, margin=margin)
+    write_manifest(folder, msgspec.structs.replace(manifest, second_reader=second))
+    return folder
+
+
+def run(folder: Path, *, alone: bool = False) -> dict[str, Float32]:
+    bundle = open_bundle(folder)
+    with closing(open_engine(bundle, bundle.manifest.artifacts[0], EngineOptions(), alone=alone)) as engine:
+        return engine.run(IMAGES)
+
+
+def rewritten(folder: Path, **changes: object) -> None:
+    manifest = open_bundle(folder).manifest
+    assert manifest.second_reader is not None
+    second = msgspec.structs.replace(manifest.second_reader, **changes)
+    write_manifest(folder, msgspec.structs.replace(manifest, second_reader=second))
+
+
+def test_a_bundle_opens_with_both(pair: Path) -> None:
+    together, alone = run(pair), run(pair, alone=True)
+    assert together["readers"].tolist().count(2) == len(IMAGES) // 2
+    assert "readers" not in alone
+    assert together["logits"] == pytest.approx(alone["logits"], abs=1e-5)
+
+
+def test_who_was_read_twice_is_said(pair: Path) -> None:
+    rewritten(pair, margin=1e6)
+    classifier = Classifier.load(pair, engine="onnxruntime")
+    twice = classifier.classify(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
+    classifier.close()
+    rewritten(pair, margin=1e-6)
+    classifier = Classifier.load(pair, engine="onnxruntime")
+    once = classifier.classify(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
+    classifier.close()
+    assert twice.reasons == (*once.reasons, READ_TWICE)
+
+
+def test_a_changed_file_is_found_before_any_scan_is_read(pair: Path) -> None:
+    data = bytearray((pair / "second.onnx").read_bytes())
+    data[-1] ^= 1
+    (pair / "second.onnx").write_bytes(bytes(data))
+    with pytest.raises(HashMismatch, match=r"second\.onnx"):
+        Classifier.load(pair, engine="onnxruntime")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"margin": 0.0}, {"margin": float("inf")}, {"weight": 0.0}, {"weight": 1.5}, {"id": "a\nb"}]
+)
+def test_an_impossible_second_reader_is_refused(pair: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidManifest, match=r"second_reader|printed"):
+        rewritten(pair, **changes)
+
+
+def test_two_files_of_one_name_are_refused(pair: Path) -> None:
+    second = open_bundle(pair).manifest.second_reader
+    assert second is not None
+    with pytest.raises(InvalidManifest, match="two files have one name"):
+        rewritten(pair, artifact=msgspec.structs.replace(second.artifact, file="model.onnx"))
+
+
+def test_a_manifest_of_version_3_cannot_have_one(pair: Path) -> None:
+    text = (pair / MANIFEST).read_text()
+    (pair / MANIFEST).write_text(text.replace('"schema_version": 4', '"schema_version": 3'))
+    with pytest.raises(InvalidManifest, match="does not follow its schema version 3"):
+        open_bundle(pair)
+
+
+def diagnosed(folder: Path, shift: float) -> doctor.Diagnosis:
+    """Diagnose a pair whose golden outputs of the second reader lie ``shift`` beside what it computes."""
+    logits = run(folder, alone=True)["logits"]
+    beside = logits + np.array([shift, 0, 0, 0], np.float32)
+    for name, values in (("golden.npz", logits), ("second.golden.npz", beside)):
+        (folder / name).write_bytes(write_golden(Golden(IMAGES, {"fp32": values})))
+    rewritten(folder, golden=describe_file(folder / "second.golden.npz"))
+    bundle = open_bundle(folder)
+    write_manifest(folder, msgspec.structs.replace(bundle.manifest, golden=describe_file(folder / "golden.npz")))
+    return doctor.diagnose(open_bundle(folder), request_of("onnxruntime", None, None, None))
+
+
+def test_the_doctor_tests_both_files_alone(pair: Path) -> None:
+    diagnosis = diagnosed(pair, 0.0)
+    tried = [(t.file, t.chosen, t.second_reader) for t in diagnosis.trials if t.name == "onnxruntime"]
+    assert tried == [
+        ("model.onnx", True, False),
+        ("second.onnx", True, True),
+    ]
+    assert diagnosis.healthy
+    assert diagnosis.advice is None
+
+
+def test_a_second_reader_that_computes_otherwise_is_a_fault(pair: Path) -> None:
+    diagnosis = diagnosed(pair, 5.0)
+    assert not diagnosis.healthy
+    assert diagnosis.advice == (
+        "The chosen file second.onnx does not compute what its maker computed: do not use this model on this machine."
+    )
