@@ -1,7 +1,8 @@
 """The least that a process can do which classifies one file: numpy, cv2, onnxruntime, nothing else.
 
-No check of any kind, no crop, no calibration, no record: what is left of a start when everything of ours is gone.
-Usage: bare.py GRAPH FILE THREADS
+No check of any kind, no crop, no calibration, no record: what is left of a start when everything of ours is gone. A
+second reader is asked where the first is in doubt, as a model that has one says.
+Usage: bare.py GRAPH FILE THREADS [SECOND MARGIN WEIGHT]
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ LABELS = ("glioma", "meningioma", "no_tumor", "pituitary")
 
 def main() -> None:
     """Print the label of one file."""
-    graph, file, threads = sys.argv[1:]
+    graph, file, threads, *second = sys.argv[1:]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(threads)
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -26,6 +27,13 @@ def main() -> None:
     assert image is not None
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     logits = session.run(["logits"], {"image": small[np.newaxis, np.newaxis]})[0]
+    if second:
+        other, margin, weight = second[0], float(second[1]), float(second[2])
+        next_best, best = np.sort(logits[0])[-2:]
+        if best - next_best < margin:
+            session = onnxruntime.InferenceSession(other, options, providers=["CPUExecutionProvider"])
+            read = session.run(["logits"], {"image": small[np.newaxis, np.newaxis]})[0]
+            logits = (1 - weight) * logits + weight * read
     print(LABELS[int(logits.argmax())])
 
 
