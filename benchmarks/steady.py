@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,10 @@ def measure(plan: Plan) -> Findings:
     graphs, parts = bare_graphs(classifier, images, plan.threads)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "records.jsonl"
-        work = {
+        work: dict[str, Callable[[], None]] = {
             "ours": lambda: classify_all(classifier, files, output),
             "decode": lambda: decode_all(encoded, plan.threads),
-            "graph": lambda: [graph.run() for graph in graphs],
+            "graph": lambda: run_all(graphs),
         }
         samples: dict[str, list[float]] = {name: [] for name in work}
         for task in work.values():
@@ -73,6 +74,12 @@ def bare_graphs(classifier: Classifier, images: Bytes8, threads: int) -> tuple[l
     other = BareGraph(bundle.read(second.artifact), asked, threads)
     share = len(asked) / len(images)
     return [first, other], f"graph alone ({said}; {second.artifact.file} on {share:.0%}, batch {other.batch})"
+
+
+def run_all(graphs: list[BareGraph]) -> None:
+    """Run graphs one after the other."""
+    for graph in graphs:
+        graph.run()
 
 
 def classify_all(classifier: Classifier, files: tuple[str, ...], output: Path) -> None:
