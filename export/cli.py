@@ -192,7 +192,7 @@ def recalibrate(
     of INT8 with fp32, which stays the export's. Some hundred labelled scans are enough, an eighth without a tumour.
 
     Example:
-      edgebrain audit our-scans/ --fractions 0.1,0.45,0.45 --splits ours.csv
+      edgebrain audit our-scans/ --fractions 0,0.5,0.5 --splits ours.csv
       edgebrain recalibrate edge --splits ours.csv -o edge-here/
     """
     from edgebrain.export.recalibrate_command import run_recalibrate

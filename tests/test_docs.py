@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import typer.main
 
-from edgebrain.bundle import Artifact, GraphSpec, Manifest
+from edgebrain.bundle import Artifact, GraphSpec, Manifest, SecondReader
 from edgebrain.decision import DecisionSpec
 from edgebrain.errors import EdgebrainError
 from edgebrain.types import InputSpec
@@ -222,6 +222,7 @@ def test_every_error_is_in_the_table_of_exit_codes(kind: type[EdgebrainError]) -
         (DecisionSpec, "decision."),
         (Artifact, "artifacts[]."),
         (InputSpec, "input."),
+        (SecondReader, "second_reader."),
     ],
 )
 def test_every_field_of_the_manifest_is_described(kind: Any, prefix: str) -> None:

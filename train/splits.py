@@ -42,7 +42,7 @@ def by_group(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACTI
 
     Args:
         samples: Each with a ``group``; only usable ones count towards the fractions.
-        fractions: Shares of train, val and test; they sum to 1.
+        fractions: Shares of train, val and test; they sum to 1. Without a share for train, the splits calibrate and judge.
         seed: Another seed gives another split.
 
     Returns:
@@ -175,7 +175,12 @@ def _train_and_val(
 ) -> dict[int, Sample]:
     """Split what is not kept for judging, by index."""
     both = fractions[0] + fractions[1]
-    shares = (fractions[0] / both, fractions[1] / both, 0.0) if both > 0 else fractions
+    if both <= 0:
+        raise UsageError(
+            "What is not kept for judging goes to train and val, and the fractions leave nothing to them.",
+            remedy="Give shares whose first or second is above 0, such as 0.7,0.15,0.15.",
+        )
+    shares = (fractions[0] / both, fractions[1] / both, 0.0)
     return dict(zip(rest, by_group([samples[i] for i in rest], fractions=shares, seed=seed), strict=True))
 
 
@@ -189,10 +194,10 @@ def _need_groups(samples: Sequence[Sample]) -> None:
 
 
 def _check(fractions: Fractions) -> None:
-    if any(not 0.0 <= f <= 1.0 for f in fractions) or abs(sum(fractions) - 1.0) > _SUM_TOLERANCE or fractions[0] <= 0.0:
+    if any(not 0.0 <= f <= 1.0 for f in fractions) or abs(sum(fractions) - 1.0) > _SUM_TOLERANCE:
         raise UsageError(
             f"Fractions {', '.join(f'{f:g}' for f in fractions)} are no shares of train, val and test.",
-            remedy="Give three numbers from 0 to 1 that sum to 1, the first above 0, such as 0.7,0.15,0.15.",
+            remedy="Give three numbers from 0 to 1 that sum to 1, such as 0.7,0.15,0.15.",
         )
 
 

@@ -134,8 +134,9 @@ def _provenance(bundle: Bundle, adapted: Adapted, support: Support) -> dict[str,
     import edgebrain
 
     counts = {label: sum(s.label == label for s in support.samples) for label in adapted.spec.labels}
+    source = {k: v for k, v in bundle.manifest.provenance.items() if not k.startswith("second_reader")}
     return {
-        **bundle.manifest.provenance,
+        **source,
         "adapted_from": f"{bundle.manifest.id} {bundle.manifest.version}",
         "adapted_with": edgebrain.__version__,
         "adapted_start": adapted.start,

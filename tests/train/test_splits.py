@@ -258,10 +258,21 @@ def test_a_test_split_that_cannot_be_kept(splits: tuple[str, str], message: str)
         keep_test(samples)
 
 
-@pytest.mark.parametrize("fractions", [(0.7, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)])
+@pytest.mark.parametrize("fractions", [(0.7, 0.2, 0.2), (0.0, 0.5, 0.4), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)])
 def test_fractions_that_make_no_sense(fractions: Fractions) -> None:
     with pytest.raises(UsageError, match="no shares"):
         by_group(make([("glioma", "a", 1, 0)]), fractions=fractions)
+
+
+def test_splits_that_only_calibrate_and_judge_train_nothing() -> None:
+    split = by_group(make([("glioma", str(k), 1, 0) for k in range(10)]), fractions=(0.0, 0.5, 0.5))
+    assert Counter(sample.split for sample in split) == {"val": 5, "test": 5}
+
+
+def test_what_is_not_kept_must_go_somewhere() -> None:
+    samples = [Sample(f"/{k}.png", "glioma", group=str(k), split=split) for k, split in enumerate(("train", "test"))]
+    with pytest.raises(UsageError, match="leave nothing to them"):
+        keep_test(samples, fractions=(0.0, 0.0, 1.0))
 
 
 def test_a_held_out_source_takes_its_groups_along() -> None:
