@@ -42,7 +42,8 @@ def by_group(samples: Sequence[Sample], *, fractions: Fractions = DEFAULT_FRACTI
 
     Args:
         samples: Each with a ``group``; only usable ones count towards the fractions.
-        fractions: Shares of train, val and test; they sum to 1. Without a share for train, the splits calibrate and judge.
+        fractions: Shares of train, val and test; they sum to 1. Without a share for train, the splits only
+            calibrate and judge.
         seed: Another seed gives another split.
 
     Returns:
