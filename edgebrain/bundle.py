@@ -24,13 +24,13 @@ from edgebrain.manifest import (
     HeadSpec,
     Manifest,
     SecondReader,
-    check,
     files_of,
     files_of_second_reader,
     manifest_tree,
     migrate,
     parse_manifest,
 )
+from edgebrain.manifest_rules import check
 
 __all__ = [
     "BUILT_IN",

@@ -23,19 +23,22 @@ from edgebrain.bundle import Artifact, Bundle, HashedFile, SecondReader
 from edgebrain.calibration import fit_temperature, negative_log_likelihood
 from edgebrain.classifier import Classifier
 from edgebrain.decision import probabilities_of
-from edgebrain.engines.two_readers import in_doubt, read_together
+from edgebrain.engines.two_readers import Flags, in_doubt, read_together
 from edgebrain.errors import UsageError
 from edgebrain.labelled import Sample
 from edgebrain.place import check_output
 from edgebrain.types import Float32, Precision
 
 from .contents import keep_text
-from .held_out import outputs_on, validation_scans
+from .held_out import outputs_on, validation_pictures, validation_scans
 from .progress import Say, silent
 from .recalibrate import Recalibrated, Recalibration, recalibrate
 
 SHARE = 0.12
 """Share of held-out scans that the second reader is asked about, where nothing else is wanted."""
+MOST_SHIFT = 1.1
+"""Largest shift of an outlier logit: a limit of 0.03 becomes one of 0.01. Doubt alone would earn more, but scans that
+were changed on their way are in doubt more often, too (docs/decisions/0021)."""
 _WEIGHTS = np.arange(1, 20) / 20
 _PREFIX = "second."
 _Entry = TypeVar("_Entry", Artifact, HashedFile)
@@ -73,6 +76,7 @@ class Fit:
     Attributes:
         margin: See :class:`~edgebrain.bundle.SecondReader`.
         weight: See there.
+        outlier_shift: See there.
         scans: How many scans fitted both.
         asked: How many of them are read twice.
         right: How many the first network alone is right on.
@@ -81,6 +85,7 @@ class Fit:
 
     margin: float
     weight: float
+    outlier_shift: float
     scans: int
     asked: int
     right: int
@@ -90,7 +95,8 @@ class Fit:
         """All of it in words."""
         return (
             f"asked about {self.asked} of {self.scans} validation scans (margin {self.margin:g}, weight "
-            f"{self.weight:g}); {self.right_together} of them right, {self.right} without it"
+            f"{self.weight:g}, outlier shift {self.outlier_shift:g}); {self.right_together} of them right, "
+            f"{self.right} without it"
         )
 
 
@@ -120,12 +126,15 @@ def pair(request: Pairing) -> Paired:
     samples = as_asked(request.samples, first.manifest.labels)
     request.say("reading validation scans")
     scans = validation_scans(first.manifest, samples)
+    pictures = validation_pictures(first.manifest, samples)
     request.say("asking both readers")
-    logits = []
-    for bundle, wanted in ((first, None), (second, artifact.layout or artifact.precision)):
-        with closing(Classifier.load(bundle.folder, engine="onnxruntime", precision=wanted)) as classifier:
-            logits.append(outputs_on(classifier, scans)[0])
-    fit = fit_reader(logits[0], logits[1], scans.targets, request.share)
+    with closing(Classifier.load(first.folder, engine="onnxruntime")) as classifier:
+        mine = outputs_on(classifier, scans)[0]
+        others = None if pictures is None else outputs_on(classifier, pictures)[0]
+    precision = artifact.layout or artifact.precision
+    with closing(Classifier.load(second.folder, engine="onnxruntime", precision=precision)) as classifier:
+        its = outputs_on(classifier, scans)[0]
+    fit = fit_reader(mine, its, scans.targets, others, request.share)
     version = request.version or f"{first.manifest.version.partition('+')[0]}+{second.manifest.id}"
     with tempfile.TemporaryDirectory(prefix=".edgebrain-", dir=request.output.absolute().parent) as folder:
         _write(Path(folder), first, second, artifact, fit)
@@ -135,16 +144,21 @@ def pair(request: Pairing) -> Paired:
     return Paired(fit, done)
 
 
-def fit_reader(first: Float32, second: Float32, targets: npt.NDArray[np.int64], share: float) -> Fit:
+def fit_reader(
+    first: Float32, second: Float32, targets: npt.NDArray[np.int64], pictures: Float32 | None, share: float
+) -> Fit:
     """Fit when a second reader is asked, and how much it counts.
 
     It is asked about the scans whose two best labels are closest. Its weight is the one at which the mean of both is
-    most likely, at the temperature that suits the mean, over all scans: those that would be asked are too few.
+    most likely, at the temperature that suits the mean, over all scans: those that would be asked are too few. The
+    shift of the outlier logit is the logarithm of how much more often the first is in doubt about other pictures than
+    about scans, the likelihood ratio that a doubt adds to the odds, up to MOST_SHIFT.
 
     Args:
         first: float32 [N, K] logits of the first network on scans that neither was trained on.
         second: float32 [N, K] of the second.
         targets: int64 [N].
+        pictures: float32 [M, K] of the first on pictures that are no brain MRI; None where there are none.
         share: Share of the scans to read twice, above 0.
 
     Returns:
@@ -167,11 +181,18 @@ def fit_reader(first: Float32, second: Float32, targets: npt.NDArray[np.int64], 
     return Fit(
         margin=margin,
         weight=weight,
+        outlier_shift=0.0 if pictures is None else _shift(in_doubt(pictures, margin), asked),
         scans=len(targets),
         asked=int(asked.sum()),
         right=int((first.argmax(1) == targets).sum()),
         right_together=int((together.argmax(1) == targets).sum()),
     )
+
+
+def _shift(pictures: Flags, scans: Flags) -> float:
+    # One more of each kind on both sides, so that no ratio is without bounds.
+    often, seldom = ((flags.sum() + 1) / (len(flags) + 2) for flags in (pictures, scans))
+    return round(min(max(float(np.log(often / seldom)), 0.0), MOST_SHIFT), 4)
 
 
 def _check(first: Bundle, second: Bundle) -> None:
@@ -191,8 +212,11 @@ def _check(first: Bundle, second: Bundle) -> None:
                 f"{one.id} and {other.id} differ in their {name}: {mine} and {its}.",
                 remedy="Train and export both with the same labels, size and preprocessing.",
             )
-    if one.decision.max_outlier is not None and other.graph.outlier is None:
-        raise UsageError(f"{other.id} has no outlier output to test itself with.", remedy="Train it with outliers.")
+    if (one.graph.outlier is None) != (other.graph.outlier is None):
+        lacking = other.id if other.graph.outlier is None else one.id
+        raise UsageError(
+            f"{lacking} has no outlier output, and the other one has.", remedy="Train both with data.outliers, or none."
+        )
 
 
 def _file_of(second: Bundle) -> Artifact:
@@ -223,6 +247,7 @@ def _write(folder: Path, first: Bundle, second: Bundle, artifact: Artifact, fit:
         graph=theirs.graph,
         margin=fit.margin,
         weight=fit.weight,
+        outlier_shift=fit.outlier_shift,
         golden=None if golden is None else _renamed(golden),
     )
     provenance = {

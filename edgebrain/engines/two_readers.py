@@ -97,25 +97,35 @@ class TwoReaders:
         """Run the graph, and the other where it is in doubt; see :class:`~edgebrain.engines.base.Engine`.
 
         Returns:
-            The first graph's outputs, ``logits`` with what both make of doubtful images, and ``readers`` [N]: 2 for
-            those, 1 for the others.
+            The first graph's outputs, with what both make of doubtful images in ``logits`` and ``outlier``, and
+            ``readers`` [N]: 2 for those, 1 for the others.
 
         Raises:
             EngineFailed: One of the engines broke, or they give logits of different shapes.
         """
-        outputs = self._first.run(images)
-        logits = outputs["logits"]
-        asked = in_doubt(logits, self._spec.margin)
+        outputs = dict(self._first.run(images))
+        asked = in_doubt(outputs["logits"], self._spec.margin)
+        outputs["readers"] = asked.astype(np.float32) + np.float32(1)
         if asked.any():
             second = self._opened()
-            others = np.concatenate([second.run(images[i : i + 1])["logits"] for i in np.flatnonzero(asked)])
-            if others.shape != logits[asked].shape:
-                raise EngineFailed(
-                    f"{self._spec.artifact.file} gives logits {others.shape} instead of {logits[asked].shape}."
-                )
-            logits = logits.copy()
-            logits[asked] = read_together(logits[asked], others, self._spec.weight)
-        return {**outputs, "logits": logits, "readers": asked.astype(np.float32) + np.float32(1)}
+            found = [second.run(images[i : i + 1]) for i in np.flatnonzero(asked)]
+            for role in ("logits", "outlier"):
+                if role in outputs:
+                    outputs[role] = self._both(role, outputs[role], asked, found)
+        return outputs
+
+    def _both(self, role: str, values: Float32, asked: Flags, found: list[dict[str, Float32]]) -> Float32:
+        """One output of the first graph, with what both make of the images that were asked about."""
+        others = np.concatenate([one[role] for one in found])
+        mine = values[asked]
+        if others.shape != mine.shape:
+            raise EngineFailed(f"{self._spec.artifact.file} gives {role} {others.shape} instead of {mine.shape}.")
+        result: Float32 = values.copy()
+        if role == "logits":
+            result[asked] = read_together(mine, others, self._spec.weight)
+        else:  # each may find a picture strange; that the first is in doubt counts against it, too
+            result[asked] = np.maximum(mine, others) + np.float32(self._spec.outlier_shift)
+        return result
 
     def _opened(self) -> Engine:
         with self._lock:

@@ -36,6 +36,7 @@ SPEC = SecondReader(
     graph=GraphSpec(),
     margin=1.0,
     weight=0.5,
+    outlier_shift=0.25,
 )
 
 
@@ -52,7 +53,7 @@ class Scripted:
     def run(self, images: Image8) -> dict[str, Float32]:
         which = images[:, 0, 0, 0].tolist()
         self.shown += which
-        return {"logits": self.table[which], "outlier": np.zeros(len(which), np.float32)}
+        return {"logits": self.table[which], "outlier": self.table[which, 0]}
 
     def close(self) -> None:
         self.closed = True
@@ -80,6 +81,9 @@ def test_only_doubtful_images_are_read_twice(first: Float32, second: Float32) ->
     assert np.array_equal(found["logits"][~doubtful], first[~doubtful])
     expected = (first[doubtful].astype(np.float64) + second[doubtful]) / 2
     assert found["logits"][doubtful] == pytest.approx(expected, abs=1e-5)
+    assert np.array_equal(found["outlier"][~doubtful], first[~doubtful, 0])
+    strangest = np.maximum(first, second)[doubtful, 0]
+    assert found["outlier"][doubtful] == pytest.approx(strangest + 0.25)
     assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}
 
 
@@ -199,11 +203,24 @@ def test_a_changed_file_is_found_before_any_scan_is_read(pair: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"margin": 0.0}, {"margin": float("inf")}, {"weight": 0.0}, {"weight": 1.5}, {"id": "a\nb"}]
+    "changes",
+    [
+        {"margin": 0.0},
+        {"margin": float("inf")},
+        {"weight": 0.0},
+        {"weight": 1.5},
+        {"outlier_shift": -1.0},
+        {"id": "a\nb"},
+    ],
 )
 def test_an_impossible_second_reader_is_refused(pair: Path, changes: dict[str, object]) -> None:
     with pytest.raises(InvalidManifest, match=r"second_reader|printed"):
         rewritten(pair, **changes)
+
+
+def test_both_have_an_outlier_output_or_none(pair: Path) -> None:
+    with pytest.raises(InvalidManifest, match="no outlier output as the first has"):
+        rewritten(pair, graph=GraphSpec(outlier="outlier"))
 
 
 def test_two_files_of_one_name_are_refused(pair: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from edgebrain import bundle as bundles
 from edgebrain.classifier import Classifier
 from edgebrain.errors import UsageError
-from edgebrain.export.pair import Pairing, fit_reader, pair
+from edgebrain.export.pair import MOST_SHIFT, Pairing, fit_reader, pair
 from edgebrain.export.pair_command import run_pair
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.types import InputSpec
@@ -132,8 +132,27 @@ def test_the_weight_is_that_of_the_better_reader() -> None:
     truth = np.eye(4, dtype=np.float32)[targets] * 4
     good = (truth + rng.normal(0, 1, truth.shape)).astype(np.float32)
     bad = (truth + rng.normal(0, 4, truth.shape)).astype(np.float32)
-    assert fit_reader(bad, good, targets, 0.2).weight > 0.7
-    assert fit_reader(good, bad, targets, 0.2).weight < 0.3
-    helped = fit_reader(bad, good, targets, 0.5)
+    assert fit_reader(bad, good, targets, None, 0.2).weight > 0.7
+    assert fit_reader(good, bad, targets, None, 0.2).weight < 0.3
+    helped = fit_reader(bad, good, targets, None, 0.5)
     assert helped.right_together > helped.right
     assert 200 <= helped.asked <= 210
+
+
+def test_the_shift_is_how_much_more_often_pictures_are_in_doubt() -> None:
+    rng = np.random.default_rng(2)
+    targets = rng.integers(0, 4, 98)
+    logits = (np.eye(4, dtype=np.float32)[targets] * np.linspace(1, 9, 98, dtype=np.float32)[:, np.newaxis]).copy()
+    sure, unsure = logits[-1:].repeat(98, 0), np.zeros((98, 4), np.float32)
+    half = np.concatenate([sure[:49], unsure[:49]])
+    shifts = [fit_reader(logits, logits, targets, some, 0.2).outlier_shift for some in (None, sure, half, unsure)]
+    assert shifts == [0.0, 0.0, pytest.approx(np.log(0.5 / 0.21), abs=0.06), MOST_SHIFT]
+
+
+def test_a_pair_has_two_outlier_outputs_or_none(first: Path, samples: list[Sample], tmp_path: Path) -> None:
+    manifest = bundles.open_bundle("edge").manifest
+    graph = msgspec.structs.replace(manifest.graph, outlier=None)
+    decision = msgspec.structs.replace(manifest.decision, max_outlier=None)
+    other = one_reader(tmp_path / "other", id="other", graph=graph, decision=decision)
+    with pytest.raises(UsageError, match="other has no outlier output"):
+        pair(Pairing(first, other, samples, tmp_path / "new"))
