@@ -1,8 +1,8 @@
 """The least that a process can do which classifies one file: numpy, cv2, onnxruntime, nothing else.
 
 No check of any kind, no crop, no calibration, no record: what is left of a start when everything of ours is gone. A
-second reader is asked where the first is in doubt, as a model that has one says.
-Usage: bare.py GRAPH FILE THREADS [SECOND MARGIN WEIGHT]
+second reader's graph runs, too, where edgebrain asks it about the file.
+Usage: bare.py GRAPH FILE THREADS [SECOND WEIGHT]
 """
 
 from __future__ import annotations
@@ -28,12 +28,10 @@ def main() -> None:
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     logits = session.run(["logits"], {"image": small[np.newaxis, np.newaxis]})[0]
     if second:
-        other, margin, weight = second[0], float(second[1]), float(second[2])
-        next_best, best = np.sort(logits[0])[-2:]
-        if best - next_best < margin:
-            session = onnxruntime.InferenceSession(other, options, providers=["CPUExecutionProvider"])
-            read = session.run(["logits"], {"image": small[np.newaxis, np.newaxis]})[0]
-            logits = (1 - weight) * logits + weight * read
+        other, weight = second[0], float(second[1])
+        session = onnxruntime.InferenceSession(other, options, providers=["CPUExecutionProvider"])
+        read = session.run(["logits"], {"image": small[np.newaxis, np.newaxis]})[0]
+        logits = (1 - weight) * logits + weight * read
     print(LABELS[int(logits.argmax())])
 
 

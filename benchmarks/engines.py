@@ -113,7 +113,7 @@ def measure(bundle: Bundle, ways: list[Way], rounds: int, threads: int) -> dict[
         engines = {}
         for way in ways:
             options = EngineOptions(threads=threads)
-            engine = stack.enter_context(closing(open_engine(bundle, way.artifact, options, way.engine, alone=True)))
+            engine = stack.enter_context(closing(open_engine(bundle.first_alone(), way.artifact, options, way.engine)))
             engines[way.name] = engine
             for _ in range(WARM):
                 engine.run(images)

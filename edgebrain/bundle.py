@@ -13,6 +13,8 @@ import os
 import stat
 from pathlib import Path
 
+import msgspec
+
 from edgebrain.errors import HashMismatch, InvalidManifest, UsageError, printable
 from edgebrain.graphs import refers_to_other_files
 from edgebrain.manifest import (
@@ -85,6 +87,10 @@ class Bundle:
     def artifacts(self, engine: str) -> list[Artifact]:
         """Files that an engine can run, in the order of the manifest."""
         return [a for a in self.manifest.artifacts if a.engine == engine]
+
+    def first_alone(self) -> Bundle:
+        """The same bundle without its second reader."""
+        return Bundle(self.folder, msgspec.structs.replace(self.manifest, second_reader=None))
 
     def read(self, entry: Artifact | HashedFile | HeadSpec) -> bytes:
         """The verified bytes of one file.

@@ -7,6 +7,7 @@ for prediction in clf.classify_many(paths): ...
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ import numpy as np
 
 from edgebrain import decision
 from edgebrain import device as machine
-from edgebrain.bundle import Bundle, open_bundle
+from edgebrain.bundle import Artifact, Bundle, Manifest, open_bundle
 from edgebrain.engines import Engine, EngineOptions, open_engine
 from edgebrain.errors import EngineFailed, UsageError
 from edgebrain.ready import ReadyScan, Source, read_ready
@@ -69,7 +70,7 @@ class Classifier:
         self.workers = workers
         manifest = bundle.manifest
         artifact = choice.artifact
-        self.model = ModelRef(manifest.id, manifest.version, engine.info.precision, artifact.sha256)
+        self.model = ModelRef(manifest.id, manifest.version, engine.info.precision, _digest(manifest, artifact))
         self.engine_ref = EngineRef(engine.info.name, engine.info.provider, engine.info.threads * workers)
 
     @classmethod
@@ -82,6 +83,7 @@ class Classifier:
         threads: int | None = None,
         device: str | None = None,
         throughput: bool = False,
+        second_reader: bool = True,
     ) -> Classifier:
         """Open a model.
 
@@ -94,6 +96,8 @@ class Classifier:
             device: ``cpu`` ...
             throughput: Share the threads out to batches that run side by side, instead of splitting each batch: more
                 scans per second in :meth:`classify_many`, a longer wait for a single one.
+            second_reader: Let the model's second reader, if it has one, read what the first network is in doubt about.
+                The decision is fitted for both; without it only what the first network gives means anything.
 
         Raises:
             UsageError: There is no such model, engine or precision.
@@ -101,6 +105,8 @@ class Classifier:
             EngineError: The engine cannot run here, or refuses the graph.
         """
         bundle = open_bundle(model)
+        if not second_reader:
+            bundle = bundle.first_alone()
         request = machine.request_of(engine, precision, threads, device)
         facts = machine.probe()
         choice = machine.choose(facts, request, bundle.manifest)
@@ -235,6 +241,15 @@ class Classifier:
     def close(self) -> None:
         """Give the engine's memory back."""
         self.engine.close()
+
+
+def _digest(manifest: Manifest, artifact: Artifact) -> str:
+    """What names the model that answers: its file's hash, and with a second reader, all that its word depends on."""
+    second = manifest.second_reader
+    if second is None:
+        return artifact.sha256
+    numbers = f"{second.margin!r} {second.weight!r} {second.outlier_shift!r}"
+    return hashlib.sha256(f"{artifact.sha256} {second.artifact.sha256} {numbers}".encode()).hexdigest()
 
 
 def _path(name: object) -> str:

@@ -98,9 +98,10 @@ class Diagnosis:
         chosen = self._faulty[0]
         if chosen.test is None:
             return f"The chosen file {chosen.file} was not tested: {chosen.problem}"
-        exact = [t for t in self.trials if t.test is not None and t.test.passed and t.test.precision == "fp32"]
-        replaceable = exact and not chosen.second_reader
-        way_out = "use --precision fp32." if replaceable else "do not use this model on this machine."
+        first = [t for t in self.trials if not t.second_reader]
+        exact = any(t.test is not None and t.test.passed and t.test.precision == "fp32" for t in first)
+        helps = exact and not any(t.second_reader for t in self._faulty)
+        way_out = "use --precision fp32." if helps else "do not use this model on this machine."
         return f"The chosen file {chosen.file} does not compute what its maker computed: {way_out}"
 
 
@@ -155,7 +156,7 @@ def _try_second_reader(bundle: Bundle, threads: int) -> Trial | None:
 def _tested(bundle: Bundle, artifact: Artifact, name: str, options: EngineOptions, *, chosen: bool) -> Trial:
     info, test, fault = None, None, None
     try:
-        with closing(open_engine(bundle, artifact, options, name, alone=True)) as engine:
+        with closing(open_engine(bundle.first_alone(), artifact, options, name)) as engine:
             info = engine.info
             test = self_test(bundle, engine, artifact)
     except EdgebrainError as error:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgebrain.errors import InvalidManifest, UnsupportedSchema
-from edgebrain.manifest import MANIFEST, UPGRADE, HeadSpec, Manifest, SecondReader, files_of
+from edgebrain.manifest import MANIFEST, UPGRADE, Artifact, HeadSpec, Manifest, SecondReader, files_of
 from edgebrain.types import PREPROCESSING_VERSIONS
 
 _SIDES = (16, 4096)  # pixels; what lies outside is a mistake, not a model
 _ALL = 100  # per cent
+_LEAST, _MOST_LOGIT = 1e-6, 1e4  # what lies outside counts for nothing, or for everything, in float32
 _MOST_STEPS = 100_000  # of an inner loop; more would hold a box up for hours
 
 
@@ -22,9 +23,9 @@ def _sound_head(head: HeadSpec) -> bool:
 def _sound_reader(second: SecondReader) -> bool:
     return (
         second.artifact.engine == "onnxruntime"
-        and 0 < second.margin < float("inf")
-        and 0 < second.weight <= 1
-        and 0 <= second.outlier_shift < float("inf")
+        and _LEAST <= second.margin <= _MOST_LOGIT
+        and _LEAST <= second.weight <= 1
+        and 0 <= second.outlier_shift <= _MOST_LOGIT
     )
 
 
@@ -37,6 +38,7 @@ def check(manifest: Manifest, path: Path) -> None:
     """
     decision = manifest.decision
     entries = files_of(manifest)
+    files = [entry for entry in entries if isinstance(entry, Artifact)]
     heads = [*manifest.heads, *([manifest.head] if manifest.head is not None else [])]
     labels, spec, second = manifest.labels, manifest.input, manifest.second_reader
     faults = {
@@ -58,10 +60,10 @@ def check(manifest: Manifest, path: Path) -> None:
         and (manifest.head.labels, manifest.head.negative_label) != (labels, manifest.negative_label),
         "heads must have names of their own": len({h.name for h in manifest.heads}) != len(manifest.heads),
         "an adapted head has no second reader": manifest.head is not None and second is not None,
-        "second_reader wants a file for onnxruntime, a margin above 0, a weight up to 1 and a shift not below 0": (
+        "second_reader wants a file for onnxruntime, a margin above 0, a weight up to 1 and a shift, none absurd": (
             second is not None and not _sound_reader(second)
         ),
-        "second_reader has no outlier output as the first has": (
+        "the second_reader and the graph have an outlier output both, or neither": (
             second is not None and (second.graph.outlier is None) != (manifest.graph.outlier is None)
         ),
         "two files have one name": len({e.file for e in entries}) != len(entries),
@@ -77,7 +79,7 @@ def check(manifest: Manifest, path: Path) -> None:
             text.isprintable()
             for text in (
                 *(e.file for e in entries),
-                *(t for a in manifest.artifacts for t in (a.engine, a.layout or "")),
+                *(t for a in files for t in (a.engine, a.layout or "")),
             )
         ),
         # Above one half, a scan whose best label is a tumour could be left in its turn.

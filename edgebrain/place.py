@@ -81,6 +81,9 @@ def _named_by(manifest: Path) -> set[str] | None:
     if not isinstance(artifacts, list):
         return None
     single = [tree.get(key) for key in ("golden", "calibration", "head")]
+    second = tree.get("second_reader")
+    if isinstance(second, dict):
+        single += [second.get("artifact"), second.get("golden")]
     entries = [*artifacts, *single, *(heads if isinstance(heads, list) else [])]
     return {MANIFEST, *TEXTS, *(str(entry.get("file")) for entry in entries if isinstance(entry, dict))}
 

@@ -112,7 +112,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Which file answered."""
+    """Which file answered, or with a second reader, which two: then ``sha256`` is over both hashes and its numbers."""
 
     id: str
     version: str
@@ -171,7 +171,7 @@ class Prediction:
         tumor_probability: One minus the probability of the negative label; absent where a model has none.
         outlier_score: How little the picture is like a brain MRI slice, 0 to 1; absent where a model does not say.
         triage: See Triage; absent on errors.
-        reasons: Why ``triage`` is what it is, in words.
+        reasons: Why ``triage`` is what it is, in words, and that two networks read the scan where they did.
         model: Which file answered.
         engine: What ran it.
         input: What was read; absent where nothing could be.

@@ -166,10 +166,15 @@ def _second_reader(manifest: Manifest) -> str:
     if second is None:
         return ""
     counts = f"{second.weight:.0%}"
+    strange = (
+        ""
+        if second.graph.outlier is None
+        else f" The outlier score is then the higher one of both, its logit raised by {second.outlier_shift:g}."
+    )
     return f"""**Second reader.** {second.id} {second.version} reads a scan, too, where the first network's best
-logit leads the next one by less than {second.margin:g}; its logits then count {counts} of the mean. All figures are of
-both together, but for the comparison of INT8 with fp32, which is of the first alone. The provenance says what it was
-fitted on."""
+logit leads the next one by less than {second.margin:g}; its logits then count {counts} of the mean.{strange} All
+figures are of both together, but for the comparison of INT8 with fp32, which is of the first alone. The provenance says
+what it was fitted on."""
 
 
 def _limits(manifest: Manifest) -> str:

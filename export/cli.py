@@ -222,7 +222,7 @@ def pair(
         str | None, typer.Option("--data-name", help="Name of the data in the card; that of the CSV if not given.")
     ] = None,
 ) -> int:
-    """Give a model a second reader: another network that reads doubtful scans, too.
+    """Give a model a second reader, or another one: a network that reads doubtful scans, too.
 
     Both networks err, but on other scans; where the first is in doubt, the mean of both answers. The second one runs on
     the CPU, whatever runs the first. Its graph and that of the first stay as they are, byte by byte; when it is asked,

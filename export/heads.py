@@ -75,7 +75,7 @@ def add_heads(
     if bundle.manifest.graph.embedding is None:
         raise UsageError(f"The graph of {bundle.manifest.id} has no output 'embedding', and heads stand on it.")
     usable = [s for s in samples if s.split in SPLITS and not s.copy_of and not s.conflict]
-    with closing(Classifier.load(model, precision="fp32")) as classifier:
+    with closing(Classifier.load(model, precision="fp32", second_reader=False)) as classifier:
         kept, embedding = embed(classifier, usable, follow)
     made = [made for name, labels in HEADS.items() if (made := _learn(name, labels, kept, embedding, seed)) is not None]
     if not made:

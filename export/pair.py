@@ -27,9 +27,10 @@ from edgebrain.engines.two_readers import Flags, in_doubt, read_together
 from edgebrain.errors import UsageError
 from edgebrain.labelled import Sample
 from edgebrain.place import check_output
-from edgebrain.types import Float32, Precision
+from edgebrain.types import Float32
 
 from .contents import keep_text
+from .formats import Layout
 from .held_out import outputs_on, validation_pictures, validation_scans
 from .progress import Say, silent
 from .recalibrate import Recalibrated, Recalibration, recalibrate
@@ -49,7 +50,7 @@ class Pairing:
     """Which two bundles, and what to fit with.
 
     Attributes:
-        first: The bundle that reads every scan.
+        first: The bundle that reads every scan; a second reader that it has already is replaced.
         second: The bundle whose network is asked where the first is in doubt.
         samples: Labelled scans with splits: val fits, test judges. None of them may have trained either network.
         output: Bundle folder to write; may be that of the first.
@@ -112,15 +113,18 @@ def pair(request: Pairing) -> Paired:
     """Write a bundle of two readers.
 
     Raises:
-        UsageError: The two are not for the same labels and input, one has an adapted head or a second reader, the
-            second has no file for ONNX Runtime, the share is out of range, a split has no scans, or the output is
-            something else.
+        UsageError: The two are not for the same labels and input or the same network, one has an adapted head, the
+            second has no INT8 file with 7-bit weights, the share is out of range, a split has no scans, or the output
+            is something else or the second bundle.
         EdgebrainError: A bundle or the scans cannot be used.
     """
     check_output(request.output)
     if not 0 < request.share <= 1:
         raise UsageError(f"The share of scans to read twice must lie above 0 and up to 1, not be {request.share:g}.")
-    first, second = bundles.open_bundle(request.first), bundles.open_bundle(request.second)
+    first = bundles.open_bundle(request.first).first_alone()
+    second = bundles.open_bundle(request.second).first_alone()
+    if request.output.resolve() == second.folder.resolve():
+        raise UsageError(f"{request.output} is the second bundle.", remedy="Name another folder with --output.")
     _check(first, second)
     artifact = _file_of(second)
     samples = as_asked(request.samples, first.manifest.labels)
@@ -128,15 +132,16 @@ def pair(request: Pairing) -> Paired:
     scans = validation_scans(first.manifest, samples)
     pictures = validation_pictures(first.manifest, samples)
     request.say("asking both readers")
-    with closing(Classifier.load(first.folder, engine="onnxruntime")) as classifier:
+    with closing(Classifier.load(first.folder, engine="onnxruntime", second_reader=False)) as classifier:
         mine = outputs_on(classifier, scans)[0]
         others = None if pictures is None else outputs_on(classifier, pictures)[0]
-    precision = artifact.layout or artifact.precision
-    with closing(Classifier.load(second.folder, engine="onnxruntime", precision=precision)) as classifier:
+    with closing(
+        Classifier.load(second.folder, engine="onnxruntime", precision=artifact.layout, second_reader=False)
+    ) as classifier:
         its = outputs_on(classifier, scans)[0]
     fit = fit_reader(mine, its, scans.targets, others, request.share)
     version = request.version or f"{first.manifest.version.partition('+')[0]}+{second.manifest.id}"
-    with tempfile.TemporaryDirectory(prefix=".edgebrain-", dir=request.output.absolute().parent) as folder:
+    with tempfile.TemporaryDirectory(prefix="edgebrain-") as folder:
         _write(Path(folder), first, second, artifact, fit)
         done = recalibrate(
             Recalibration(folder, request.samples, request.output, version, request.data_name, request.say)
@@ -197,11 +202,16 @@ def _shift(pictures: Flags, scans: Flags) -> float:
 
 def _check(first: Bundle, second: Bundle) -> None:
     one, other = first.manifest, second.manifest
+    if {a.sha256 for a in one.artifacts} & {a.sha256 for a in other.artifacts}:
+        raise UsageError(
+            f"{first.folder} and {second.folder} hold the same network, which errs on the same scans.",
+            remedy="Pair two networks of other training.",
+        )
     for manifest in (one, other):
-        if manifest.head is not None or manifest.second_reader is not None:
-            what = "an adapted head" if manifest.head is not None else "a second reader already"
+        if manifest.head is not None:
             raise UsageError(
-                f"{manifest.id} {manifest.version} has {what}.", remedy="Pair the bundle that it was made from."
+                f"{manifest.id} {manifest.version} has an adapted head.",
+                remedy="Pair the bundle that it was adapted from; an adapted model has no second reader.",
             )
     for name, mine, its in (
         ("labels", (one.labels, one.negative_label), (other.labels, other.negative_label)),
@@ -220,13 +230,14 @@ def _check(first: Bundle, second: Bundle) -> None:
 
 
 def _file_of(second: Bundle) -> Artifact:
-    """The file that runs alike on every CPU, if there is one: with 7-bit weights, which cannot saturate."""
-    files = second.artifacts("onnxruntime")
-    for wanted in ("u8s8-reduced", "u8s8", None):
-        for artifact in files:
-            if artifact.layout == wanted and artifact.precision in (Precision.INT8, Precision.FP32):
-                return artifact
-    raise UsageError(f"{second.folder} has no file for ONNX Runtime.", remedy="Export it with: edgebrain export --int8")
+    """The file with 7-bit weights: sums of its products fit on every CPU, and there is no other file to turn to."""
+    found = [a for a in second.artifacts("onnxruntime") if a.layout == Layout.U8S8_REDUCED.value]
+    if not found:
+        raise UsageError(
+            f"{second.folder} has no INT8 file with 7-bit weights, the one kind that runs alike on every CPU.",
+            remedy=f"Make one: edgebrain export {second.folder} --int8 --reduce-range -o DIR",
+        )
+    return found[0]
 
 
 def _write(folder: Path, first: Bundle, second: Bundle, artifact: Artifact, fit: Fit) -> None:

@@ -221,7 +221,7 @@ def _restore_statistics(net: EdgeNet, layers: Sequence[_Layer], images: Image8) 
 
 
 def _difference(net: EdgeNet, bundle: Bundle, artifact: Artifact, images: Image8) -> float:
-    engine = open_engine(bundle, artifact, EngineOptions(threads=1), artifact.engine)
+    engine = open_engine(bundle.first_alone(), artifact, EngineOptions(threads=1), artifact.engine)
     some = images[:_BATCH]
     with torch.inference_mode():
         ours = net(torch.from_numpy(some))

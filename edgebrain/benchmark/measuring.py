@@ -15,7 +15,7 @@ from edgebrain.benchmark import memory, throttling
 from edgebrain.benchmark.energy import Meter, Sensor, energy_of, find_sensor, idle_watts
 from edgebrain.benchmark.record import STAGES, Accuracy, Energy, Memory, Setup, Throughput
 from edgebrain.benchmark.requests import CaseReply, CaseRequest, Config, Effort
-from edgebrain.classifier import Classifier
+from edgebrain.classifier import READ_TWICE, Classifier
 from edgebrain.errors import EdgebrainError, UsageError, printable
 from edgebrain.pipeline import run_pipeline
 from edgebrain.results.records import to_json
@@ -65,7 +65,7 @@ def measure_case(request: CaseRequest, *, opened: Load = load, root: Path = thro
     """
     config = request.config
     with closing(opened(config, throughput=False)) as classifier:
-        files, failed = _usable(classifier, request.files)
+        files, failed, twice = _usable(classifier, request.files)
         latency = one_by_one(classifier, files, request.effort) if request.latency else {}
         setup = _setup(classifier, config)
     with closing(opened(config, throughput=True)) as classifier:
@@ -80,7 +80,7 @@ def measure_case(request: CaseRequest, *, opened: Load = load, root: Path = thro
         memory=None if None in used else Memory(*(value for value in used if value is not None)),
         energy=run.energy,
         accuracy=accuracy,
-        notes=run.notes,
+        notes=(*_read_twice(twice), *run.notes),
         failed=failed,
         usable=files[0],
     )
@@ -102,17 +102,29 @@ def _setup(classifier: Classifier, config: Config) -> Setup:
     )
 
 
-def _usable(classifier: Classifier, files: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Classify every file once, which also warms everything up; files that fail are left out and told."""
-    good, failed = [], []
+def _read_twice(share: float) -> tuple[str, ...]:
+    """What a reader of the figures must know where a second reader took part."""
+    if not share:
+        return ()
+    return (f"{share:.0%} of these scans were in doubt and read by two networks; other scans may be more or fewer",)
+
+
+def _usable(classifier: Classifier, files: Sequence[str]) -> tuple[list[str], tuple[str, ...], float]:
+    """Classify every file once, which also warms everything up; files that fail are left out and told.
+
+    Returns:
+        The files that can be used, why others cannot, and the share of scans that a second reader read, too.
+    """
+    good, failed, readers = [], [], []
     for file in files:
         answers = classifier.predict(list(classifier.read(file)))
         errors = [answer.error.message for answer in answers if answer.error is not None]
         good += [] if errors else [file]
+        readers += [READ_TWICE in answer.reasons for answer in answers if answer.error is None]
         failed += [_named_only(error, file) for error in errors]
     if not good:
         raise UsageError(f"None of the {len(files)} files can be used: {failed[0]}")
-    return good, tuple(failed)
+    return good, tuple(failed), sum(readers) / len(readers)
 
 
 def _named_only(message: str, file: str) -> str:

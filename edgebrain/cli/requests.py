@@ -19,8 +19,8 @@ class ModelRequest:
     device: str | None = None
     threads: int | None = None
 
-    def load(self) -> Classifier:
-        """Load it; raises what :meth:`edgebrain.Classifier.load` raises."""
+    def load(self, *, second_reader: bool = True) -> Classifier:
+        """Load it; see :meth:`edgebrain.Classifier.load`, also for what it raises."""
         from edgebrain.classifier import Classifier
 
         return Classifier.load(
@@ -30,4 +30,5 @@ class ModelRequest:
             threads=self.threads,
             device=self.device,
             throughput=True,
+            second_reader=second_reader,
         )

@@ -42,7 +42,7 @@ def run_adapt(request: AdaptRequest) -> int:
         EdgebrainError: The scans, the model or the output cannot be used; nothing is written then.
     """
     _check(request)
-    with closing(request.model.load()) as classifier:
+    with closing(request.model.load(second_reader=False)) as classifier:
         bundle = classifier.bundle
         check_bundle(bundle)
         known = [label for head in bundle.manifest.heads for label in head.labels]

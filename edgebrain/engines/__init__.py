@@ -113,9 +113,7 @@ def unreadable_because(record: EngineRecord, artifact: Artifact) -> str | None:
     return f"the file is made for {artifact.engine}"
 
 
-def open_engine(
-    bundle: Bundle, artifact: Artifact, options: EngineOptions, engine: str | None = None, *, alone: bool = False
-) -> Engine:
+def open_engine(bundle: Bundle, artifact: Artifact, options: EngineOptions, engine: str | None = None) -> Engine:
     """Open a file of a bundle.
 
     Args:
@@ -123,7 +121,6 @@ def open_engine(
         artifact: One of its files.
         options: How it is to run.
         engine: Which engine is to run it; the one it was made for if None.
-        alone: Leave the bundle's second reader out.
 
     Raises:
         UsageError: There is no such engine.
@@ -140,22 +137,17 @@ def open_engine(
         raise EngineUnavailable(f"The engine {record.name} cannot run {artifact.file}: {reason}.")
     module, _, name = record.factory.partition(":")
     factory: EngineFactory = getattr(importlib.import_module(module), name)
-    opened = _headed(bundle, factory(bundle, artifact, options))
-    return opened if alone else _read_twice(bundle, opened, options.threads)
+    return _read_twice(bundle, _headed(bundle, factory(bundle, artifact, options)), options)
 
 
-def _read_twice(bundle: Bundle, engine: Engine, threads: int) -> Engine:
+def _read_twice(bundle: Bundle, engine: Engine, options: EngineOptions) -> Engine:
     """Let the bundle's second reader read doubtful scans, too, where it has one."""
-    second = bundle.manifest.second_reader
-    if second is None:
+    if bundle.manifest.second_reader is None:
         return engine
-    from edgebrain.engines.two_readers import TwoReaders, reader_alone
+    from edgebrain.engines.two_readers import paired
 
-    bundle.read(second.artifact)  # a changed file is found now, not in the middle of a run
-    other = reader_alone(bundle, second)
-    # Whatever runs the first one: it is asked too seldom to earn an accelerator, and its file runs on every CPU.
-    options = EngineOptions(threads=threads)
-    return TwoReaders(engine, lambda: open_engine(other, second.artifact, options), second)
+    # The second runs on the CPU, whatever runs the first: it is asked too seldom to earn an accelerator.
+    return paired(bundle, engine, options, lambda b, a: open_engine(b, a, EngineOptions(threads=options.threads)))
 
 
 def _headed(bundle: Bundle, engine: Engine) -> Engine:

@@ -94,7 +94,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Literal["prioritise", "standard", "cannot_assess"] | None,
         Meta(description="standard: read in turn. cannot_assess: no judgement could be made."),
     ]
-    reasons: Annotated[list[str], Meta(description="Why triage is what it is.")]
+    reasons: Annotated[list[str], Meta(description="Why triage is what it is; who read the scan, where two did.")]
     model: Model | None
     engine: Engine | None
     input: Input | None

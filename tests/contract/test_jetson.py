@@ -50,7 +50,7 @@ def cache_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPat
 
 @pytest.mark.parametrize("precision", [p.value for p in Precision])
 def test_golden_scans_get_the_stored_answers(precision: str) -> None:
-    with closing(open_engine(model(), artifact_of(precision), CUDA, "tensorrt", alone=True)) as engine:
+    with closing(open_engine(model().first_alone(), artifact_of(precision), CUDA, "tensorrt")) as engine:
         result = self_test(model(), engine)
     assert result.labels_agree
     assert result.worst <= result.tolerance
@@ -59,7 +59,7 @@ def test_golden_scans_get_the_stored_answers(precision: str) -> None:
 @pytest.mark.parametrize("precision", [p.value for p in Precision])
 def test_a_large_batch_gives_what_its_images_give_alone(precision: str) -> None:
     images = np.resize(read_golden(model()).images, (70, *read_golden(model()).images.shape[1:]))
-    with closing(open_engine(model(), artifact_of(precision), CUDA, "tensorrt", alone=True)) as engine:
+    with closing(open_engine(model().first_alone(), artifact_of(precision), CUDA, "tensorrt")) as engine:
         together = engine.run(images)["logits"]
         alone = np.concatenate([engine.run(images[i : i + 1])["logits"] for i in range(3)])
     assert (together[:3].argmax(1) == alone.argmax(1)).all()
@@ -69,9 +69,9 @@ def test_a_large_batch_gives_what_its_images_give_alone(precision: str) -> None:
 @pytest.mark.parametrize("precision", [p.value for p in Precision])
 def test_the_second_start_builds_nothing(precision: str, capsys: pytest.CaptureFixture[str]) -> None:
     artifact = artifact_of(precision)
-    open_engine(model(), artifact, CUDA, "tensorrt", alone=True).close()
+    open_engine(model().first_alone(), artifact, CUDA, "tensorrt").close()
     capsys.readouterr()
-    open_engine(model(), artifact, CUDA, "tensorrt", alone=True).close()
+    open_engine(model().first_alone(), artifact, CUDA, "tensorrt").close()
     assert "Building" not in capsys.readouterr().err
 
 
@@ -80,6 +80,6 @@ def test_the_dla_computes_the_same() -> None:
     if not facts.accelerators.dla or dla_refusal(facts.tensorrt) is not None:
         pytest.skip("this board or this TensorRT has no DLA")
     with closing(
-        open_engine(model(), artifact_of("fp16"), EngineOptions(device="dla"), "tensorrt", alone=True)
+        open_engine(model().first_alone(), artifact_of("fp16"), EngineOptions(device="dla"), "tensorrt")
     ) as engine:
         assert self_test(model(), engine).passed

@@ -50,7 +50,7 @@ def opened(way: Way, options: EngineOptions | None = None) -> Engine:
         for a in edge().manifest.artifacts
         if a.precision.value == way.precision and unreadable_because(record, a) is None
     )
-    return open_engine(edge(), artifact, options or EngineOptions(), way.engine, alone=True)
+    return open_engine(edge().first_alone(), artifact, options or EngineOptions(), way.engine)
 
 
 def probabilities(engine: Engine) -> Float64:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,14 +17,26 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from edgebrain import doctor
-from edgebrain.bundle import MANIFEST, Artifact, GraphSpec, SecondReader, describe_file, open_bundle, write_manifest
+from edgebrain.bundle import (
+    MANIFEST,
+    Artifact,
+    GraphSpec,
+    SecondReader,
+    describe_file,
+    files_of,
+    open_bundle,
+    write_manifest,
+)
 from edgebrain.classifier import READ_TWICE, Classifier
+from edgebrain.cli.run_inspect import verify_model
+from edgebrain.cpus import usable_cpus
 from edgebrain.device import request_of
-from edgebrain.engines import Engine, EngineInfo, EngineOptions, open_engine
+from edgebrain.engines import ENGINES, Engine, EngineInfo, EngineOptions, open_engine, unavailable_because
 from edgebrain.engines.two_readers import TwoReaders, in_doubt, read_together
 from edgebrain.errors import EngineFailed, HashMismatch, InvalidManifest
+from edgebrain.place import check_output
 from edgebrain.selftest import Golden, write_golden
-from edgebrain.types import Float32, Image8, Precision
+from edgebrain.types import Float32, Image8, ModelRef, Precision
 
 BuildGraph = Callable[..., bytes]
 WriteBundle = Callable[..., Path]
@@ -48,11 +62,13 @@ class Scripted:
     def __init__(self, table: Float32) -> None:
         self.table = table
         self.shown: list[int] = []
+        self.batches: list[int] = []
         self.closed = False
 
     def run(self, images: Image8) -> dict[str, Float32]:
         which = images[:, 0, 0, 0].tolist()
         self.shown += which
+        self.batches.append(len(which))
         return {"logits": self.table[which], "outlier": self.table[which, 0]}
 
     def close(self) -> None:
@@ -67,7 +83,7 @@ def numbered(count: int) -> Image8:
 
 def readers(first: Float32, second: Float32, spec: SecondReader = SPEC) -> tuple[TwoReaders, Scripted]:
     other = Scripted(second)
-    return TwoReaders(Scripted(first), lambda: other, spec), other
+    return TwoReaders(Scripted(first), lambda: other, spec, first.shape[1]), other
 
 
 @given(first=LOGITS, second=LOGITS)
@@ -77,6 +93,7 @@ def test_only_doubtful_images_are_read_twice(first: Float32, second: Float32) ->
     ordered = np.sort(first, axis=1)
     doubtful = ordered[:, -1] - ordered[:, -2] < 1
     assert other.shown == np.flatnonzero(doubtful).tolist()
+    assert set(other.batches) <= {1}
     assert found["readers"].tolist() == (1 + doubtful).tolist()
     assert np.array_equal(found["logits"][~doubtful], first[~doubtful])
     expected = (first[doubtful].astype(np.float64) + second[doubtful]) / 2
@@ -115,10 +132,11 @@ def test_the_second_is_opened_once_and_only_when_it_is_needed() -> None:
 
     def open_second() -> Engine:
         opened.append(1)
+        time.sleep(0.05)  # time enough for the others to come, too
         return Scripted(np.zeros((2, 4), np.float32))
 
     sure, unsure = np.array([[9, 0, 0, 0]], np.float32), np.zeros((1, 4), np.float32)
-    engine = TwoReaders(Scripted(np.concatenate([sure, unsure])), open_second, SPEC)
+    engine = TwoReaders(Scripted(np.concatenate([sure, unsure])), open_second, SPEC, 4)
     engine.run(numbered(2)[:1])
     assert not opened
     threads = [threading.Thread(target=engine.run, args=(numbered(2),)) for _ in range(4)]
@@ -139,9 +157,18 @@ def test_closing_closes_both_and_a_closed_one_runs_no_more() -> None:
         engine.run(numbered(2))
 
 
-def test_logits_of_another_shape_are_refused() -> None:
-    engine, _ = readers(np.zeros((2, 4), np.float32), np.zeros((2, 3), np.float32))
+def test_logits_of_another_shape_are_refused_by_the_name_of_the_file() -> None:
+    right, wrong = np.zeros((2, 4), np.float32), np.zeros((2, 3), np.float32)
     with pytest.raises(EngineFailed, match=r"second\.onnx gives logits \(2, 3\) instead of \(2, 4\)"):
+        readers(right, wrong)[0].run(numbered(2))
+    engine = TwoReaders(Scripted(wrong), lambda: Scripted(right), SPEC, 4)
+    with pytest.raises(EngineFailed, match=r"first network gives logits \(2, 3\) instead of \(2, 4\)"):
+        engine.run(numbered(2))
+
+
+def test_numbers_of_the_second_that_are_none_are_not_taken_for_the_first_ones() -> None:
+    engine, _ = readers(np.zeros((2, 4), np.float32), np.full((2, 4), np.nan, np.float32))
+    with pytest.raises(EngineFailed, match=r"second reader second\.onnx gives \w+ that are not finite"):
         engine.run(numbered(2))
 
 
@@ -163,8 +190,8 @@ def pair(tmp_path: Path, build_graph: BuildGraph, write_bundle: WriteBundle) -> 
 
 
 def run(folder: Path, *, alone: bool = False) -> dict[str, Float32]:
-    bundle = open_bundle(folder)
-    with closing(open_engine(bundle, bundle.manifest.artifacts[0], EngineOptions(), alone=alone)) as engine:
+    bundle = open_bundle(folder).first_alone() if alone else open_bundle(folder)
+    with closing(open_engine(bundle, bundle.manifest.artifacts[0], EngineOptions())) as engine:
         return engine.run(IMAGES)
 
 
@@ -183,7 +210,7 @@ def test_a_bundle_opens_with_both(pair: Path) -> None:
 
 
 def test_who_was_read_twice_is_said(pair: Path) -> None:
-    rewritten(pair, margin=1e6)
+    rewritten(pair, margin=1e4)
     classifier = Classifier.load(pair, engine="onnxruntime")
     twice = classifier.classify(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
     classifier.close()
@@ -192,6 +219,61 @@ def test_who_was_read_twice_is_said(pair: Path) -> None:
     once = classifier.classify(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
     classifier.close()
     assert twice.reasons == (*once.reasons, READ_TWICE)
+
+
+def test_what_was_verified_is_what_is_opened(pair: Path) -> None:
+    rewritten(pair, margin=1e4)
+    classifier = Classifier.load(pair, engine="onnxruntime")
+    (pair / "second.onnx").unlink()
+    assert READ_TWICE in classifier.classify(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)).reasons
+    classifier.close()
+
+
+def test_for_many_scans_it_is_opened_before_the_first(pair: Path) -> None:
+    second = open_bundle(pair).manifest.second_reader
+    assert second is not None
+    rewritten(pair, graph=msgspec.structs.replace(second.graph, logits="nope"))
+    Classifier.load(pair, engine="onnxruntime").close()
+    if usable_cpus() > 1:
+        with pytest.raises(EngineFailed, match=r"second\.onnx has no output nope"):
+            Classifier.load(pair, engine="onnxruntime", throughput=True)
+
+
+def test_another_second_reader_is_another_model(pair: Path) -> None:
+    def model(*, second_reader: bool) -> ModelRef:
+        with closing(Classifier.load(pair, engine="onnxruntime", second_reader=second_reader)) as classifier:
+            return classifier.model
+
+    alone, before = model(second_reader=False), model(second_reader=True)
+    assert alone.sha256 == open_bundle(pair).manifest.artifacts[0].sha256 != before.sha256
+    rewritten(pair, weight=0.75)
+    assert model(second_reader=False) == alone
+    assert model(second_reader=True) != before
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_whatever_engine_runs_the_first_the_second_is_asked(pair: Path, engine: str) -> None:
+    reason = unavailable_because(ENGINES[engine])
+    if reason is not None:
+        pytest.skip(f"{engine}: {reason}")
+    bundle = open_bundle(pair)
+    with closing(open_engine(bundle, bundle.manifest.artifacts[0], EngineOptions(), engine)) as opened:
+        assert opened.info.name == engine
+        together = opened.run(IMAGES)
+    assert together["readers"].tolist().count(2) == len(IMAGES) // 2
+    assert together["logits"] == pytest.approx(run(pair)["logits"], abs=1e-2)
+
+
+def test_a_pair_may_be_replaced_as_a_whole(pair: Path) -> None:
+    (pair / "second.golden.npz").write_bytes(write_golden(Golden(IMAGES, {})))
+    rewritten(pair, golden=describe_file(pair / "second.golden.npz"))
+    check_output(pair)
+
+
+def test_the_list_of_models_counts_both_files(pair: Path) -> None:
+    named = {entry.file for entry in files_of(open_bundle(pair).manifest)}
+    assert {"model.onnx", "second.onnx"} <= named
+    assert verify_model(str(pair)) == 0
 
 
 def test_a_changed_file_is_found_before_any_scan_is_read(pair: Path) -> None:
@@ -205,11 +287,9 @@ def test_a_changed_file_is_found_before_any_scan_is_read(pair: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"margin": 0.0},
-        {"margin": float("inf")},
-        {"weight": 0.0},
-        {"weight": 1.5},
-        {"outlier_shift": -1.0},
+        *({"margin": value} for value in (0.0, 1e-300, 1e300, float("inf"), float("nan"))),
+        *({"weight": value} for value in (0.0, 1e-300, 1.5, float("nan"))),
+        *({"outlier_shift": value} for value in (-1.0, 1e300, float("nan"))),
         {"id": "a\nb"},
     ],
 )
@@ -219,8 +299,16 @@ def test_an_impossible_second_reader_is_refused(pair: Path, changes: dict[str, o
 
 
 def test_both_have_an_outlier_output_or_none(pair: Path) -> None:
-    with pytest.raises(InvalidManifest, match="no outlier output as the first has"):
+    with pytest.raises(InvalidManifest, match="have an outlier output both, or neither"):
         rewritten(pair, graph=GraphSpec(outlier="outlier"))
+
+
+@pytest.mark.parametrize("name", ["../second.onnx", ".", "a/b.onnx", "second\x1b[2J.onnx"])
+def test_its_file_lies_in_the_folder_and_can_be_printed(pair: Path, name: str) -> None:
+    second = open_bundle(pair).manifest.second_reader
+    assert second is not None
+    with pytest.raises(InvalidManifest, match=r"leaves the bundle|printed"):
+        rewritten(pair, artifact=msgspec.structs.replace(second.artifact, file=name))
 
 
 def test_two_files_of_one_name_are_refused(pair: Path) -> None:
@@ -258,6 +346,18 @@ def test_the_doctor_tests_both_files_alone(pair: Path) -> None:
     ]
     assert diagnosis.healthy
     assert diagnosis.advice is None
+
+
+def test_advice_is_about_the_file_that_it_helps(pair: Path) -> None:
+    diagnosis = diagnosed(pair, 0.0)
+    first, second = (t for t in diagnosis.trials if t.name == "onnxruntime")
+    assert first.test is not None
+    broken = replace(first, test=replace(first.test, labels_agree=False, precision="int8"))
+    only_second = replace(diagnosis, trials=(broken, second))
+    assert only_second.advice is not None
+    assert only_second.advice.endswith("do not use this model on this machine.")
+    exact = replace(first, file="exact.onnx", chosen=False)
+    assert str(replace(diagnosis, trials=(broken, exact, second)).advice).endswith("use --precision fp32.")
 
 
 def test_a_second_reader_that_computes_otherwise_is_a_fault(pair: Path) -> None:

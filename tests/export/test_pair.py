@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ import pytest
 from edgebrain import bundle as bundles
 from edgebrain.classifier import Classifier
 from edgebrain.errors import UsageError
+from edgebrain.export.formats import targets
 from edgebrain.export.pair import MOST_SHIFT, Pairing, fit_reader, pair
 from edgebrain.export.pair_command import run_pair
+from edgebrain.export.recalibrate import Recalibration, recalibrate
+from edgebrain.export.reexport import ReexportRequest, reexport
+from edgebrain.export.restore import restore
 from edgebrain.labelled import Sample, write_samples
-from edgebrain.types import InputSpec
+from edgebrain.types import InputSpec, Precision
 
 SHARE = 0.5
 
@@ -38,9 +43,22 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same network in float alone, as another model."""
-    full = tuple(a for a in bundles.open_bundle("edge").manifest.artifacts if a.precision.value == "fp32")
-    return one_reader(tmp_path_factory.mktemp("second") / "bundle", id="other", version="7", artifacts=full)
+    return as_second(tmp_path_factory.mktemp("second") / "bundle", id="other", version="7")
+
+
+def as_second(folder: Path, **changes: Any) -> Path:
+    """Another model: the shipped INT8 network, a byte longer, as if its weights had 7 bits."""
+    one_reader(folder)
+    manifest = bundles.open_bundle(folder).manifest
+    (file,) = (a for a in manifest.artifacts if a.precision is Precision.INT8)
+    for other in set(manifest.artifacts) - {file}:
+        (folder / other.file).unlink()
+    # A field that no version of ONNX knows: readers skip it.
+    (folder / file.file).write_bytes((folder / file.file).read_bytes() + b"\xf8\x06\x00")
+    facts = bundles.describe_file(folder / file.file)
+    reduced = msgspec.structs.replace(file, sha256=facts.sha256, bytes=facts.bytes, layout="u8s8-reduced")
+    bundles.write_manifest(folder, msgspec.structs.replace(manifest, artifacts=(reduced,), **changes))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +76,7 @@ def test_the_files_of_both_stay(made: Path, first: Path, second: Path) -> None:
     reader = new.manifest.second_reader
     assert reader is not None
     assert (reader.id, reader.version, reader.graph) == ("other", "7", other.manifest.graph)
-    assert reader.artifact.file == "second.onnx"
+    assert reader.artifact.file == "second.int8.onnx"
     assert new.read(reader.artifact) == other.read(other.manifest.artifacts[0])
     assert reader.golden is not None
     assert other.manifest.golden is not None
@@ -79,7 +97,7 @@ def test_card_and_provenance_name_the_second_reader(made: Path) -> None:
     assert manifest.version.endswith("+other")
     assert manifest.provenance["second_reader"].startswith("other 7, asked about ")
     assert "**Second reader.** other 7" in card
-    assert "second.onnx" in card
+    assert "second.int8.onnx" in card
 
 
 def test_the_command_says_what_it_did(
@@ -102,11 +120,53 @@ def test_the_command_says_what_it_did(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "ours.csv"]
 
 
-def test_a_pair_takes_no_third(made: Path, first: Path, second: Path, samples: list[Sample], tmp_path: Path) -> None:
-    for one, other in ((made, second), (first, made)):
-        with pytest.raises(UsageError, match="has a second reader already"):
-            pair(Pairing(one, other, samples, tmp_path / "new"))
-    assert not (tmp_path / "new").exists()
+def test_a_second_reader_is_replaced_in_place(made: Path, samples: list[Sample], tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path / "pair")
+    newer = as_second(tmp_path / "newer", id="newer", version="8")
+    pair(Pairing(tmp_path / "pair", newer, samples, tmp_path / "pair", SHARE))
+    manifest = bundles.open_bundle(tmp_path / "pair").manifest
+    assert manifest.second_reader is not None
+    assert manifest.second_reader.id == "newer"
+    assert manifest.version.endswith("+newer")
+
+
+def test_the_limit_of_the_outlier_score_is_the_first_ones(made: Path, first: Path, samples: list[Sample]) -> None:
+    again = made.parent / "again"
+    recalibrate(Recalibration(first, samples, again))
+    assert bundles.open_bundle(made).manifest.decision.max_outlier == (
+        bundles.open_bundle(again).manifest.decision.max_outlier
+    )
+
+
+def test_neither_the_second_bundle_nor_the_same_network_will_do(
+    first: Path, second: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="is the second bundle"):
+        pair(Pairing(first, second, samples, second))
+    with pytest.raises(UsageError, match="hold the same network"):
+        pair(Pairing(first, first, samples, tmp_path / "new"))
+
+
+def test_other_files_than_those_with_7_bit_weights_are_refused(
+    first: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    other = as_second(tmp_path / "other", id="other")
+    manifest = bundles.open_bundle(other).manifest
+    (file,) = manifest.artifacts
+    plain = msgspec.structs.replace(file, layout="u8s8")
+    bundles.write_manifest(other, msgspec.structs.replace(manifest, artifacts=(plain,)))
+    with pytest.raises(UsageError, match="no INT8 file with 7-bit weights") as caught:
+        pair(Pairing(first, other, samples, tmp_path / "new"))
+    assert "--reduce-range" in str(caught.value)
+
+
+def test_what_is_made_of_a_pair(made: Path, samples: list[Sample], tmp_path: Path) -> None:
+    bundle = bundles.open_bundle(made)
+    exported = reexport(ReexportRequest(bundle, tmp_path / "more", targets((), ())))
+    assert bundles.open_bundle(exported.folder).manifest.second_reader == bundle.manifest.second_reader
+    assert bundles.open_bundle(exported.folder).read(bundle.manifest.second_reader.artifact)  # type: ignore[union-attr] # it has one
+    scans = [replace(s, split="") for s in samples if s.split == "train"]
+    assert restore(bundle, scans, tmp_path / "model.safetensors").largest_difference < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -115,7 +175,7 @@ def test_a_pair_takes_no_third(made: Path, first: Path, second: Path, samples: l
 def test_models_that_read_otherwise_are_no_pair(
     first: Path, samples: list[Sample], tmp_path: Path, changes: dict[str, Any], name: str
 ) -> None:
-    other = one_reader(tmp_path / "other", id="other", **changes)
+    other = as_second(tmp_path / "other", id="other", **changes)
     with pytest.raises(UsageError, match=f"edge and other differ in their {name}"):
         pair(Pairing(first, other, samples, tmp_path / "new"))
 
@@ -153,6 +213,6 @@ def test_a_pair_has_two_outlier_outputs_or_none(first: Path, samples: list[Sampl
     manifest = bundles.open_bundle("edge").manifest
     graph = msgspec.structs.replace(manifest.graph, outlier=None)
     decision = msgspec.structs.replace(manifest.decision, max_outlier=None)
-    other = one_reader(tmp_path / "other", id="other", graph=graph, decision=decision)
+    other = as_second(tmp_path / "other", id="other", graph=graph, decision=decision)
     with pytest.raises(UsageError, match="other has no outlier output"):
         pair(Pairing(first, other, samples, tmp_path / "new"))

@@ -85,6 +85,10 @@ def test_the_shipped_model_adapts_to_a_whole_bundle(few: Path, tmp_path: Path) -
     adapted = open_bundle(out)
     named = [entry.file for entry in files_of(adapted.manifest) if adapted.read(entry)]
     assert sorted([*named, "manifest.json", "MODEL_CARD.md", "CHANGELOG.md"]) == sorted(p.name for p in out.iterdir())
+    # It knows the labels of the shipped model alone.
+    assert open_bundle("edge").manifest.second_reader is not None
+    assert adapted.manifest.second_reader is None
+    assert not [key for key in adapted.manifest.provenance if key.startswith("second_reader")]
 
 
 def test_one_graph_that_runs_is_enough(
