@@ -213,7 +213,7 @@ def pair(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Bundle folder to write; may be that of the first.")
     ],
-    share: Annotated[float, typer.Option("--share", help="Share of the val split that is to be read twice.")] = 0.12,
+    share: Annotated[float, typer.Option("--share", help="Share of the val split that is to be read twice.")] = 0.15,
     version: Annotated[
         str | None,
         typer.Option("--model-version", help="Version of the bundle; the old one and '+second's name' if not given."),

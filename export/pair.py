@@ -35,7 +35,7 @@ from .held_out import outputs_on, validation_pictures, validation_scans
 from .progress import Say, silent
 from .recalibrate import Recalibrated, Recalibration, recalibrate
 
-SHARE = 0.12
+SHARE = 0.15
 """Share of held-out scans that the second reader is asked about, where nothing else is wanted."""
 MOST_SHIFT = 1.1
 """Largest shift of an outlier logit: a limit of 0.03 becomes one of 0.01. Doubt alone would earn more, but scans that
