@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgebrain.errors import InvalidManifest, UnsupportedSchema
-from edgebrain.manifest import MANIFEST, UPGRADE, Artifact, HeadSpec, Manifest, SecondReader, files_of
+from edgebrain.manifest import (
+    MANIFEST,
+    UPGRADE,
+    Artifact,
+    HeadSpec,
+    Manifest,
+    SecondReader,
+    files_of,
+    files_of_second_reader,
+)
 from edgebrain.types import PREPROCESSING_VERSIONS
 
 _SIDES = (16, 4096)  # pixels; what lies outside is a mistake, not a model
@@ -27,6 +36,12 @@ def _sound_reader(second: SecondReader) -> bool:
         and _LEAST <= second.weight <= 1
         and 0 <= second.outlier_shift <= _MOST_LOGIT
     )
+
+
+def _names_of_their_own(manifest: Manifest) -> bool:
+    second = [entry.file for entry in files_of_second_reader(manifest)]
+    others = files_of(manifest)[: -len(second)] if second else []
+    return len({*second}) == len(second) and not {*second} & {entry.file for entry in others}
 
 
 def check(manifest: Manifest, path: Path) -> None:
@@ -66,7 +81,7 @@ def check(manifest: Manifest, path: Path) -> None:
         "the second_reader and the graph have an outlier output both, or neither": (
             second is not None and (second.graph.outlier is None) != (manifest.graph.outlier is None)
         ),
-        "two files have one name": len({e.file for e in entries}) != len(entries),
+        "second_reader has a file of another's name": not _names_of_their_own(manifest),
         "a head's labels, lr or steps are out of range": not all(map(_sound_head, heads)),
         "id, version and labels must be text that can be printed": not all(
             text and text.isprintable()

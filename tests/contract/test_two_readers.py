@@ -314,7 +314,7 @@ def test_its_file_lies_in_the_folder_and_can_be_printed(pair: Path, name: str) -
 def test_two_files_of_one_name_are_refused(pair: Path) -> None:
     second = open_bundle(pair).manifest.second_reader
     assert second is not None
-    with pytest.raises(InvalidManifest, match="two files have one name"):
+    with pytest.raises(InvalidManifest, match="a file of another's name"):
         rewritten(pair, artifact=msgspec.structs.replace(second.artifact, file="model.onnx"))
 
 

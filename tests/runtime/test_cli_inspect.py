@@ -81,7 +81,9 @@ def test_doctor_passes_here_and_says_why(capsys: pytest.CaptureFixture[str]) -> 
     diagnosis = json.loads(capsys.readouterr().out)
     assert diagnosis["healthy"]
     assert diagnosis["choice"]["reasons"]
-    assert {trial["file"] for trial in diagnosis["trials"]} == {"model.onnx", "model.int8.onnx"}
+    second = open_bundle("edge").manifest.second_reader
+    assert second is not None
+    assert {trial["file"] for trial in diagnosis["trials"]} == {"model.onnx", "model.int8.onnx", second.artifact.file}
     assert all(trial["test"]["labels_agree"] for trial in diagnosis["trials"])
 
 
