@@ -1,26 +1,45 @@
-"""Writers of image files from bytes alone, so that what is read back was not written by what reads it."""
+"""What several tests of the runtime share.
+
+Image files are written from bytes alone, so that what is read back was not written by what reads it.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import struct
 import threading
 import weakref
 import zlib
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
 import numpy as np
 import pytest
 
+from edgebrain.bundle import MANIFEST, describe_file, write_manifest
+from edgebrain.cli.app import run
+from edgebrain.phantom import SAMPLES, draw_phantom, sample_name
+from edgebrain.readers import read
 from edgebrain.ready import ReadyScan
+from edgebrain.results.writers import open_writer
+from edgebrain.types import EngineRef, ErrorRef, InputRef, Intensity, ModelRef, Prediction, Timing, Triage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
     from edgebrain import Classifier
+    from edgebrain.manifest import Manifest
+    from edgebrain.types import Scan
 
 KINDS = {"u": 1, "i": 2, "f": 3}
+LABELS = ("glioma", "no_tumor")
+MODEL = ModelRef("edge", "1.0.0", "int8", "a" * 64)
+RNG = np.random.default_rng(7)
 
 
 def write_png(ihdr: tuple[int, ...], rows: bytes, *extra: tuple[bytes, bytes]) -> bytes:
@@ -118,6 +137,92 @@ def draw_head(height: int = 48, width: int = 40) -> npt.NDArray[np.uint8]:
     return np.where(inside, 60 + rows * 2 + columns, 3).astype(np.uint8)
 
 
+def draw_noise(dtype: str, *shape: int) -> npt.NDArray[Any]:
+    """Pixels of the whole range of a type of integers, or of a wide one of floats."""
+    if dtype.startswith("f"):
+        return RNG.normal(0, 1000, shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return RNG.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+
+
+def encode_pixels(suffix: str, pixels: npt.NDArray[Any]) -> bytes:
+    """Encoded by OpenCV; colours in RGB order go in."""
+    ok, data = cv2.imencode(suffix, pixels[..., [2, 1, 0, 3][: pixels.shape[2]]] if pixels.ndim == 3 else pixels)
+    assert ok
+    return bytes(data)
+
+
+def read_one_scan(data: bytes) -> Scan:
+    """The only scan of a file."""
+    (scan,) = read(data, "x")
+    return scan
+
+
+def make_answer(path: str, tumor: float = 0.75, triage: Triage | None = None, frame: int = 0) -> Prediction:
+    """A row of a result, for a scan that was assessed."""
+    return Prediction(
+        path=path,
+        frame=frame,
+        status="ok",
+        label="glioma" if tumor > 0.5 else "no_tumor",
+        probabilities={"glioma": tumor, "no_tumor": 1 - tumor},
+        tumor_probability=tumor,
+        triage=triage or (Triage.PRIORITISE if tumor > 0.5 else Triage.STANDARD),
+        reasons=("because", "of this"),
+        model=MODEL,
+        engine=EngineRef("ort", "CPUExecutionProvider", 2),
+        input=InputRef("b" * 64, "png", 8, 9, Intensity("native")),
+        timing_ms=Timing(1.0, 1.0, 1.0, 3.0),
+        warnings=("small",),
+    )
+
+
+def make_failure(path: str, message: str = "it is cut short") -> Prediction:
+    """A row of a result, for a scan that could not be read."""
+    return Prediction(path=path, frame=0, status="error", error=ErrorRef("unreadable_scan", message))
+
+
+def write_rows(
+    result_format: str, rows: Sequence[Prediction], out: Path | None, *, sort: bool = False, overwrite: bool = False
+) -> bytes:
+    """Write a whole result into a file, or to standard output; gives what was written."""
+    shown = io.BytesIO()
+    with open_writer(result_format, out, sort=sort, overwrite=overwrite, labels=LABELS, stdout=shown) as writer:
+        for row in rows:
+            writer.write(row)
+    return shown.getvalue() if out is None else out.read_bytes()
+
+
+def find_paths(result_format: str, data: bytes) -> list[str]:
+    """The paths of a result's rows, in their order."""
+    if result_format == "json":
+        return [record["path"] for record in json.loads(data)["records"]]
+    if result_format == "jsonl":
+        return [json.loads(line)["path"] for line in data.splitlines()]
+    if result_format == "csv":
+        return [row[0] for row in csv.reader(io.StringIO(data.decode(), newline=""))][1:]
+    table = data.decode().split("\n\n")[0].splitlines()
+    return [line.split()[0] for line in table[1:]]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def run_classify(source: Path | str, output: Path, *options: str) -> tuple[int, list[dict[str, Any]]]:
+    """Run the command into JSON lines; gives its exit code and the rows."""
+    code = run(["classify", str(source), "--format", "jsonl", "--output", str(output), *options])
+    return code, read_rows(output)
+
+
+def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest that lies in a bundle's folder, as a hand with an editor would."""
+    tree = json.loads((folder / MANIFEST).read_text())
+    change(tree)
+    (folder / MANIFEST).write_text(json.dumps(tree))
+
+
 @pytest.fixture(scope="session")
 def png_bytes() -> Callable[..., bytes]:
     return write_png
@@ -141,6 +246,93 @@ def exif_jpeg() -> Callable[..., bytes]:
 @pytest.fixture(scope="session")
 def head() -> npt.NDArray[np.uint8]:
     return draw_head()
+
+
+@pytest.fixture(scope="session")
+def noise() -> Callable[..., npt.NDArray[Any]]:
+    return draw_noise
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[[str, npt.NDArray[Any]], bytes]:
+    return encode_pixels
+
+
+@pytest.fixture(scope="session")
+def read_one() -> Callable[[bytes], Scan]:
+    return read_one_scan
+
+
+@pytest.fixture(scope="session")
+def labels() -> tuple[str, ...]:
+    """The labels of the model that gave ``answer``."""
+    return LABELS
+
+
+@pytest.fixture(scope="session")
+def answer() -> Callable[..., Prediction]:
+    return make_answer
+
+
+@pytest.fixture(scope="session")
+def failure() -> Callable[..., Prediction]:
+    return make_failure
+
+
+@pytest.fixture(scope="session")
+def mixed() -> list[Prediction]:
+    """Rows of every triage, and a failed one; their names say where sorting puts them."""
+    return [
+        make_answer("standard-low", 0.01),
+        make_answer("unsure", 0.6, Triage.CANNOT_ASSESS),
+        make_answer("first", 0.99),
+        make_failure("broken"),
+        make_answer("standard-high", 0.3),
+        make_answer("second", 0.8),
+    ]
+
+
+@pytest.fixture(scope="session")
+def write_results() -> Callable[..., bytes]:
+    return write_rows
+
+
+@pytest.fixture(scope="session")
+def paths_of() -> Callable[[str, bytes], list[str]]:
+    return find_paths
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[[Path], list[dict[str, Any]]]:
+    return read_rows
+
+
+@pytest.fixture(scope="session")
+def classify() -> Callable[..., tuple[int, list[dict[str, Any]]]]:
+    return run_classify
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """A folder of the sample phantoms."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for spec in SAMPLES:
+        cv2.imwrite(str(folder / sample_name(spec)), draw_phantom(spec))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def edit_manifest() -> Callable[[Path, Callable[[dict[str, Any]], object]], None]:
+    return change_manifest
+
+
+@pytest.fixture
+def bundle_folder(tmp_path: Path, make_manifest: Callable[..., Manifest]) -> Path:
+    """A bundle whose only other file, a golden one, needs no engine."""
+    (tmp_path / "golden.bin").write_bytes(b"golden" * 100)
+    write_manifest(tmp_path, make_manifest(golden=describe_file(tmp_path / "golden.bin")))
+    return tmp_path
 
 
 @pytest.fixture
