@@ -15,6 +15,7 @@ import numpy as np
 from edgebrain.types import Float32, Image8
 
 from .config import AugmentConfig
+from .elsewhere import elsewhere
 from .transforms import plain_change
 
 Rng = np.random.Generator
@@ -34,40 +35,13 @@ def augment(image: Image8, side: tuple[int, int], config: AugmentConfig, rng: Rn
     """
     if config.style != "edgebrain":
         return plain_change(image, side, config, rng)
-    if config.crop and rng.random() < config.crop:  # recipes without it draw what they always drew
-        image = _cut_close(image, rng)
+    image = elsewhere(image, config, rng)
     out = _geometry(image, side, config, rng)
     out = _intensity(out, config, rng)
     out = _quality(out, config, rng)
     if rng.random() < config.marks:
         out = _marks(out, rng)
     return np.ascontiguousarray(out)
-
-
-def _cut_close(image: Image8, rng: Rng) -> Image8:
-    """Cut up to a seventh off every side of the head, and make it as large and as square again as preprocessing does.
-
-    Such a picture has no background to measure, so what is added to make it square is black, as preprocessing adds it.
-    """
-    rows, columns = np.nonzero(cv2.absdiff(image, np.full_like(image, image[0, 0])) > _BACKGROUND)
-    if not len(rows) or min(np.ptp(rows), np.ptp(columns)) < _LEAST_HEAD:
-        return image
-    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
-    off = rng.uniform(0.0, _CUT, 4) * (bottom - top, bottom - top, right - left, right - left)
-    inner = image[int(top + off[0]) : int(bottom - off[1]), int(left + off[2]) : int(right - off[3])]
-    side, longest = image.shape[0], max(inner.shape)
-    high, wide = (max(1, round(n * side / longest)) for n in inner.shape)
-    square = np.zeros_like(image)
-    y, x = (side - high) // 2, (side - wide) // 2
-    square[y : y + high, x : x + wide] = cv2.resize(inner, (wide, high), interpolation=cv2.INTER_LINEAR)
-    return square
-
-
-_BACKGROUND = 12
-"""Grey levels by which the head differs from the corner."""
-_CUT = 1 / 7
-_LEAST_HEAD = 8
-"""Pixels; what is thinner is no head, and would be cut to nothing."""
 
 
 def _geometry(image: Image8, side: tuple[int, int], config: AugmentConfig, rng: Rng) -> Image8:

@@ -15,14 +15,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from edgebrain.stress.scalp import depth_in_head
 from edgebrain.types import Float32, Image8
 
 Rng = np.random.Generator
 
 _INSIDE = 0.13
 """Share of the head's size that is peeled off its outline: skin, fat and skull carry no lesion."""
-_COARSE = 64
-"""Side in pixels at which the head is looked for."""
 
 
 def draw_lesion(image: Image8, rng: Rng) -> Image8 | None:
@@ -78,18 +77,8 @@ class _Levels:
 
 
 def _inside_of_head(image: Image8) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    small = cv2.resize(image, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA)  # an outline needs no detail
-    _, head = cv2.threshold(small, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    size = int(np.sqrt((head > 0).sum()))
-    if size < _COARSE // 4:
-        return np.zeros(image.shape, np.bool_)
-    reach = _COARSE // 4
-    framed = cv2.copyMakeBorder(head, reach, reach, reach, reach, cv2.BORDER_CONSTANT)
-    closing = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size // 8 * 2 + 1,) * 2)
-    whole = cv2.morphologyEx(framed, cv2.MORPH_CLOSE, closing)
-    distance = cv2.distanceTransform(whole, cv2.DIST_L2, 3)[reach:-reach, reach:-reach]
-    wide = cv2.resize(distance, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(wide > _INSIDE * size, np.bool_)
+    depth = depth_in_head(image)
+    return np.zeros(image.shape, np.bool_) if depth is None else np.asarray(depth > _INSIDE, np.bool_)
 
 
 def _depth(shape: tuple[int, ...], center: tuple[float, float], radius: float, rng: Rng) -> Float32:

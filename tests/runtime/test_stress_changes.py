@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgebrain.stress.changes import Stress
 
 MONOTONE = [s for s in STRESSES if s.name.startswith(("gamma", "inverted", "clahe"))]
-RANDOM = ("noisy_5", "noisy_10", "bias_field", "text")
+RANDOM = ("noisy_5", "noisy_10", "bias_field", "text", "annotated")
 HEAD = draw_phantom(PhantomSpec(seed=4, lesion="edge", side=192))
 
 
@@ -109,6 +109,27 @@ def test_geometry_by_hand() -> None:
     np.testing.assert_array_equal(padded[19:-19, 19:-19], HEAD)
     sizes = [apply(find_stress(f"cropped_{inside}"), HEAD, "a").size for inside in (0, 5, 10)]
     assert HEAD.size > sizes[0] > sizes[1] > sizes[2]
+
+
+def test_a_tilt_keeps_all_of_the_scan_on_black() -> None:
+    bright = np.full((60, 90), 200, np.uint8)
+    tilted = apply(find_stress("tilted_30"), bright, "a")
+    assert tilted.shape == (97, 108)  # 60 cos 30 + 90 sin 30, and 90 cos 30 + 60 sin 30, rounded up
+    assert (tilted > 100).sum() == pytest.approx(bright.size, rel=0.02)
+    assert tilted[0, 0] == tilted[-1, -1] == 0
+
+
+def test_ghosts_lie_a_third_of_the_height_away() -> None:
+    line = np.zeros((90, 40), np.uint8)
+    line[45] = 200
+    ghosted = apply(find_stress("ghosted"), line, "a")
+    assert {row: int(ghosted[row, 0]) for row in np.flatnonzero(ghosted[:, 0])} == {15: 36, 45: 164, 75: 36}
+
+
+def test_marks_are_white_and_thin() -> None:
+    annotated = apply(find_stress("annotated"), HEAD, "a")
+    assert set(np.unique(annotated[annotated != HEAD])) == {255}
+    assert 0.005 < (annotated != HEAD).mean() < 0.08
 
 
 def test_noise_is_as_strong_as_it_says() -> None:
