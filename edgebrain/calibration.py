@@ -105,6 +105,36 @@ def calibration_error(confidence: Float64, correct: Flags, bins: int = 15, schem
     return float(weighted_calibration_error(confidence, correct, index, np.ones((1, index.size)))[0])
 
 
+def error_if_calibrated(
+    confidence: Float64, bins: int = 15, scheme: Binning = "equal_mass", *, draws: int = 1000, seed: int = 0
+) -> Float64:
+    """The calibration errors that these confidences would show if they meant what they say.
+
+    On few scans even a perfect model has an error, because every bin's share of right answers is a matter of luck.
+    Whether each scan is right is drawn from its confidence, scans by themselves (consistency resampling: Bröcker &
+    Smith, "Increasing the reliability of reliability diagrams", Weather and Forecasting 2007).
+
+    Args:
+        confidence: float [N] in [0, 1].
+        bins: As in ``calibration_error``.
+        scheme: The same.
+        draws: D.
+        seed: Of the draws.
+
+    Returns:
+        float64 [D]; ``nan`` without scans.
+    """
+    rng = np.random.default_rng(seed)
+    ranked = np.sort(confidence)  # the order of scans must not change what is drawn for them
+    index = bin_index(ranked, bins, scheme)
+    starts = np.flatnonzero(np.diff(index, prepend=-1))
+    errors = np.full(draws, np.nan)
+    for draw in range(draws if ranked.size else 0):
+        gaps = (rng.random(ranked.size) < ranked) - ranked
+        errors[draw] = np.abs(np.add.reduceat(gaps, starts)).sum() / ranked.size
+    return errors
+
+
 def brier_terms(probabilities: Float64, truth: Indices) -> Float64:
     """Squared distance in [0, 2] of each row of [N, K] to the true class (Brier, Monthly Weather Review 1950)."""
     target = np.arange(probabilities.shape[1]) == truth[:, None]

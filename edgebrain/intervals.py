@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgebrain.types import Float64
 
 LEVEL = 0.95
-Method = Literal["wilson", "clustered wilson", "bootstrap", "cluster bootstrap", "none"]
+Method = Literal["wilson", "clustered wilson", "bootstrap", "cluster bootstrap", "consistency resampling", "none"]
 
 _Z = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 _NO_SPREAD = 1e-9  # rounding makes equal shares differ by less

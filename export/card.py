@@ -101,6 +101,10 @@ def _figures(manifest: Manifest, evaluations: Mapping[str, Evaluation], data_nam
         ("tumours left as standard", [percent(e.tumor.standard) if e.tumor else "-" for e in evaluations.values()]),
         ("not assessed", [share_missing(e.coverage) for e in evaluations.values()]),
         ("expected calibration error", [plain(e.calibration.ece) for e in evaluations.values()]),
+        (
+            "the same by luck alone, were probabilities exact",
+            [plain(e.calibration.ece_if_calibrated) for e in evaluations.values()],
+        ),
     ]
     figures = table(["figure", *columns], [[name, *values] for name, values in rows])
     return f"""## Figures

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgebrain.calibration import reliability_bins, risk_coverage
+from edgebrain.calibration import error_if_calibrated, reliability_bins, risk_coverage
 from edgebrain.evaluation.case import ANY_TUMOR, BINS, Case, make_case, measure
 from edgebrain.evaluation.record import (
     CalibrationFigures,
@@ -24,7 +24,7 @@ from edgebrain.evaluation.record import (
     TriageRow,
     TumorFigures,
 )
-from edgebrain.intervals import Estimate, wilson
+from edgebrain.intervals import LEVEL, Estimate, wilson
 from edgebrain.metrics import RocCurve, confusion_matrix, roc_curve
 from edgebrain.types import Triage
 
@@ -210,7 +210,14 @@ def _calibration(case: Case, figures: Mapping[str, Estimate]) -> CalibrationFigu
         brier=figures["brier"],
         nll=figures["nll"],
         bins=tuple(rows),
+        ece_if_calibrated=_if_calibrated(case),
     )
+
+
+def _if_calibrated(case: Case) -> Estimate:
+    errors = error_if_calibrated(case.confidence, BINS)
+    low, high = np.quantile(errors, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return Estimate(float(errors.mean()), float(low), float(high), "consistency resampling")
 
 
 def _roc(case: Case) -> tuple[RocPoints, ...]:

@@ -84,6 +84,8 @@ class CalibrationFigures:
         brier: Multi-class Brier score, 0 to 2.
         nll: Negative log-likelihood in nats.
         bins: The non-empty bins of equal width.
+        ece_if_calibrated: What ``ece`` would be, on scans of these confidences, if they meant what they say: mean and
+            95 % range. An ``ece`` inside it is no sign of a fault, and no model can be asked for less than it.
     """
 
     ece: Estimate
@@ -91,6 +93,7 @@ class CalibrationFigures:
     brier: Estimate
     nll: Estimate
     bins: tuple[ReliabilityBin, ...]
+    ece_if_calibrated: Estimate = _NONE
 
 
 @dataclass(frozen=True)

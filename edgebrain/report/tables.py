@@ -138,6 +138,7 @@ def headline(evaluation: Evaluation) -> Grid:
         ("Macro precision", evaluation.macro_precision, "Mean over the labels of the precision."),
         ("Macro specificity", evaluation.macro_specificity, "Mean over the labels of the specificity."),
         ("ECE (equal mass)", calibration.ece, "How far probabilities are from observed shares; lower is better."),
+        ("ECE, if calibrated", calibration.ece_if_calibrated, "What it would be on so many scans by luck alone."),
         ("ECE (equal width)", calibration.ece_equal_width, "The same with bins of equal width."),
         ("Brier score", calibration.brier, "Squared error of the probabilities, 0 to 2; lower is better."),
         ("Log-likelihood loss", calibration.nll, "In nats; lower is better."),

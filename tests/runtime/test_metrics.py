@@ -79,6 +79,7 @@ def test_nothing_at_all_is_undefined_and_not_an_error() -> None:
         calibration.risk_coverage(empty, none).aurc,
     ]
     assert all(math.isnan(value) for value in values)
+    assert np.isnan(calibration.error_if_calibrated(empty, draws=3)).all()
     assert calibration.fit_temperature(chances, indices) == 1
     assert calibration.reliability_bins(empty, none).counts.size == 0
     assert np.isnan(metrics.roc_curve(none, empty).true_positive_rate).all()
@@ -185,6 +186,21 @@ def test_calibrated_probabilities_have_a_small_error_and_others_a_large_one() ->
     for scheme in schemes:
         assert calibration.calibration_error(confidence, correct, 15, scheme) < 0.015
         assert calibration.calibration_error(np.sqrt(confidence), correct, 15, scheme) > 0.1
+
+
+def test_even_exact_probabilities_have_an_error_on_few_scans() -> None:
+    rng = np.random.default_rng(1)
+    confidence = rng.uniform(0.6, 1, 4000)
+    few, many = (calibration.error_if_calibrated(confidence[:n], draws=200) for n in (400, 4000))
+    assert few.shape == (200,)
+    assert few.mean() > 2 * many.mean() > 0
+    shown = [calibration.calibration_error(confidence[:400], rng.random(400) < confidence[:400]) for _ in range(200)]
+    assert np.mean(shown) == pytest.approx(few.mean(), rel=0.1)
+    assert np.array_equal(calibration.error_if_calibrated(confidence, draws=5), many[:5])
+
+
+def test_who_is_always_sure_and_right_has_no_error_by_luck() -> None:
+    assert not calibration.error_if_calibrated(np.ones(20), draws=10).any()
 
 
 def test_scores_of_probabilities_by_hand() -> None:
