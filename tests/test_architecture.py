@@ -94,6 +94,7 @@ ALLOWED: dict[str, frozenset[str]] = {
         "",
         "decision",
         "evaluation",
+        "stress",  # what a head without its scalp is has one definition
         "folders",
         "preprocessing",
         "readers",
