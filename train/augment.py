@@ -14,8 +14,8 @@ import numpy as np
 
 from edgebrain.types import Float32, Image8
 
+from .artefacts import add_artefacts
 from .config import AugmentConfig
-from .elsewhere import elsewhere
 from .transforms import plain_change
 
 Rng = np.random.Generator
@@ -35,7 +35,7 @@ def augment(image: Image8, side: tuple[int, int], config: AugmentConfig, rng: Rn
     """
     if config.style != "edgebrain":
         return plain_change(image, side, config, rng)
-    image = elsewhere(image, config, rng)
+    image = add_artefacts(image, config, rng)
     out = _geometry(image, side, config, rng)
     out = _intensity(out, config, rng)
     out = _quality(out, config, rng)

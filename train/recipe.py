@@ -56,7 +56,7 @@ class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
             crop and a horizontal mirror; ``none`` changes nothing. Evaluation has the runtime's preprocessing in all.
         lesion: Probability that a scan without a tumour gets a drawn lesion, and becomes a scan with some tumour.
         crop: Probability that the head is cut off at its sides, each by up to a seventh, as a tight screenshot does.
-        bare: Probability that scalp and skull are peeled off, as collections of brains alone come.
+        skull_strip: Probability that scalp and skull are peeled off, as collections of brains alone come.
         ghost: Probability of fainter copies beside the head, as movement leaves them.
         annotate: Probability that arrows, boxes or measured lines are drawn across the scan.
         mixup: Probability that a batch is mixed pairwise (Zhang et al., "mixup", ICLR 2018); until it calms down.
@@ -88,7 +88,7 @@ class AugmentConfig(Section, frozen=True, forbid_unknown_fields=True):
     jpeg: Share = 0.2
     marks: Share = 0.15
     crop: Share = 0.0
-    bare: Share = 0.0
+    skull_strip: Share = 0.0
     ghost: Share = 0.0
     annotate: Share = 0.0
     lesion: Share = 0.0

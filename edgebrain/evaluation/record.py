@@ -85,7 +85,7 @@ class CalibrationFigures:
         nll: Negative log-likelihood in nats.
         bins: The non-empty bins of equal width.
         ece_if_calibrated: What ``ece`` would be, on scans of these confidences, if they meant what they say: mean and
-            95 % range. An ``ece`` inside it is no sign of a fault, and no model can be asked for less than it.
+            95 % range. An ``ece`` inside it is no sign of a fault.
     """
 
     ece: Estimate

@@ -139,7 +139,9 @@ STRESSES: tuple[Stress, ...] = (
     _row("cropped_10", "Cropped to 10 % inside the head on every side.", partial(geometry.cropped, inside=0.1)),
     *(
         _row(
-            f"bare_{p}", f"Scalp and skull peeled off, {p} % of the head's size.", partial(geometry.bare, share=p / 100)
+            f"stripped_{p}",
+            f"Scalp and skull peeled off, {p} % of the head's size.",
+            partial(geometry.skull_stripped, share=p / 100),
         )
         for p in (6, 9)
     ),

@@ -80,7 +80,7 @@ def cropped(pixels: AnyPixels, _: np.random.Generator, *, inside: float) -> AnyP
     return np.ascontiguousarray(pixels[box.top + rows : box.bottom - rows, box.left + columns : box.right - columns])
 
 
-def bare(pixels: AnyPixels, _: np.random.Generator, *, share: float) -> AnyPixels:
+def skull_stripped(pixels: AnyPixels, _: np.random.Generator, *, share: float) -> AnyPixels:
     """Scalp and skull peeled off; the share is of the head's size."""
     grey = to_8_bits(pixels)
     depth = None if grey is None else depth_in_head(grey)

@@ -67,7 +67,7 @@ def test_nothing_and_a_speck_are_no_head() -> None:
 
 def test_the_stress_takes_off_the_outside_and_leaves_the_rest_as_it_was() -> None:
     head = draw_phantom(PhantomSpec(seed=4, lesion="hemisphere", side=192))
-    shallow, deep = (apply(find_stress(name), head, "a") for name in ("bare_6", "bare_9"))
+    shallow, deep = (apply(find_stress(name), head, "a") for name in ("stripped_6", "stripped_9"))
     kept = deep > 0
     np.testing.assert_array_equal(deep[kept], head[kept])
     assert 0.05 * head.size < np.count_nonzero(head) - np.count_nonzero(shallow)
@@ -77,13 +77,13 @@ def test_the_stress_takes_off_the_outside_and_leaves_the_rest_as_it_was() -> Non
 
 def test_the_stress_knows_the_black_of_other_depths() -> None:
     head = draw_phantom(PhantomSpec(seed=4, side=192)).astype(np.int16) * 7 - 1000
-    bare = apply(find_stress("bare_9"), head, "a")
-    assert bare.dtype == np.int16
-    assert bare[0, 0] == pytest.approx(-1000, abs=7)
-    assert (bare[80:112, 80:112] == head[80:112, 80:112]).all()
+    stripped = apply(find_stress("stripped_9"), head, "a")
+    assert stripped.dtype == np.int16
+    assert stripped[0, 0] == pytest.approx(-1000, abs=7)
+    assert (stripped[80:112, 80:112] == head[80:112, 80:112]).all()
 
 
 def test_a_picture_without_a_head_is_left_alone() -> None:
     blank = np.zeros((64, 64), np.uint8)
     blank[30:33, 30:33] = 200
-    np.testing.assert_array_equal(apply(find_stress("bare_6"), blank, "a"), blank)
+    np.testing.assert_array_equal(apply(find_stress("stripped_6"), blank, "a"), blank)

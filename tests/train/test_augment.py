@@ -31,7 +31,7 @@ PROBABILITIES = (
     "jpeg",
     "marks",
     "crop",
-    "bare",
+    "skull_strip",
     "ghost",
     "annotate",
 )

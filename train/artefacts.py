@@ -1,4 +1,4 @@
-"""What other places do to a scan before it is published: crops, brains without a skull, ghosts, drawn marks.
+"""Artefacts of acquisition and of handling: ghosting, skull stripping, tight crops, annotations.
 
 Recipes that name none of it draw the same random numbers as before there was any of it.
 """
@@ -23,16 +23,17 @@ _LEAST_HEAD = 8
 _PEEL = (0.03, 0.11)
 """Shares of the head's size that are peeled off; scalp and skull are 0.07 to 0.1 of it."""
 _WAVES = 7
+"""Knots a side of the cut's waves."""
 _WAVE = 0.012
-"""Standard deviation of the cut's depth, in the same shares, and the number of its knots a side."""
+"""Standard deviation of the cut's depth, in shares of the head's size."""
 
 
-def elsewhere(image: Image8, config: AugmentConfig, rng: Rng) -> Image8:
-    """Do to a scan, at random, what other places do.
+def add_artefacts(image: Image8, config: AugmentConfig, rng: Rng) -> Image8:
+    """Change a scan at random as movement, other tools and readers do.
 
     Args:
         image: uint8 [S, S], prepared.
-        config: The probabilities ``ghost``, ``bare``, ``crop`` and ``annotate``.
+        config: The probabilities ``ghost``, ``skull_strip``, ``crop`` and ``annotate``.
         rng: Source of every random number.
 
     Returns:
@@ -40,7 +41,7 @@ def elsewhere(image: Image8, config: AugmentConfig, rng: Rng) -> Image8:
     """
     for probability, change in (
         (config.ghost, _ghosted),
-        (config.bare, _peeled),
+        (config.skull_strip, _skull_stripped),
         (config.crop, _cut_close),
         (config.annotate, _annotated),
     ):
@@ -71,7 +72,7 @@ def _cut_close(image: Image8, rng: Rng) -> Image8:
     return _filled(image[int(top + off[0]) : int(bottom - off[1]), int(left + off[2]) : int(right - off[3])], image)
 
 
-def _peeled(image: Image8, rng: Rng) -> Image8:
+def _skull_stripped(image: Image8, rng: Rng) -> Image8:
     """Take off scalp, skull and some of what lies below, and make the rest as large and square as preprocessing does.
 
     Brains that come without a skull lie on black, and no two tools cut along the same line: the cut is wavy.
