@@ -78,8 +78,40 @@ def test_grey_and_colour_jpeg(head: npt.NDArray[np.uint8], encode: Encode, read_
     assert decoded is not None
     decoded = decoded[..., ::-1]
     np.testing.assert_array_equal(read_one(data).pixels, from_array(decoded).pixels)
-    grey_in_three = encode(".jpg", np.dstack([head] * 3))
-    assert read_one(grey_in_three).color_fraction == 0
+
+
+def test_of_a_jpeg_without_colours_the_luma_alone_is_decoded(
+    head: npt.NDArray[np.uint8], encode: Encode, read_one: ReadOne, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(".jpg", np.dstack([head] * 3))
+    in_color = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert in_color is not None
+    decode, shapes = cv2.imdecode, []
+
+    def noting(encoded: npt.NDArray[np.uint8], how: int) -> npt.NDArray[np.uint8]:
+        decoded: npt.NDArray[np.uint8] = decode(encoded, how)
+        shapes.append(decoded.shape)
+        return decoded
+
+    monkeypatch.setattr(cv2, "imdecode", noting)
+    scan = read_one(data)
+    assert shapes == [(-(-head.shape[0] // 8), -(-head.shape[1] // 8), 3), head.shape]
+    assert scan.color_fraction == 0
+    np.testing.assert_array_equal(scan.pixels, from_array(in_color).pixels)
+
+
+def test_a_thin_coloured_line_makes_a_coloured_jpeg(
+    head: npt.NDArray[np.uint8], encode: Encode, read_one: ReadOne
+) -> None:
+    drawn = np.dstack([head] * 3)
+    cv2.line(drawn, (3, 3), (head.shape[1] - 4, 9), (0, 0, 255), 1)
+    data = encode(".jpg", drawn)
+    in_color = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert in_color is not None
+    expected = from_array(in_color[..., ::-1])
+    scan = read_one(data)
+    np.testing.assert_array_equal(scan.pixels, expected.pixels)
+    assert scan.color_fraction == expected.color_fraction
 
 
 def test_progressive_jpeg(head: npt.NDArray[np.uint8], read_one: ReadOne) -> None:
