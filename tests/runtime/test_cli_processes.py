@@ -68,19 +68,29 @@ def test_list_on_standard_input(scans: Path, tmp_path: Path, rows_of: RowsOf) ->
     assert [row["path"] for row in rows_of(output)] == sorted(str(p) for p in scans.iterdir())
 
 
-def test_watch_classifies_what_arrives(scans: Path, tmp_path: Path, rows_of: RowsOf) -> None:
+def wait_for_rows(output: Path, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while not output.exists() or output.read_bytes().count(b"\n") < count:
+        assert time.monotonic() < deadline, f"row {count} did not come within a minute"
+        time.sleep(0.05)
+
+
+def test_watch_classifies_what_is_there_and_what_arrives(scans: Path, tmp_path: Path, rows_of: RowsOf) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
+    there, arriving = inbox / "b.png", inbox / "a.png"
+    shutil.copyfile(scans / sample_name(SAMPLES[0]), there)
     output = tmp_path / "out.jsonl"
     command = [*COMMAND, "--watch", str(inbox), "-f", "jsonl", "-o", str(output)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        shutil.copyfile(scans / sample_name(SAMPLES[0]), inbox / "a.png")
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not (output.exists() and output.read_bytes().count(b"\n")):
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        try:
+            wait_for_rows(output, 1)
+            shutil.copyfile(scans / sample_name(SAMPLES[1]), arriving)
+            wait_for_rows(output, 2)
+        finally:
+            process.send_signal(signal.SIGINT)
     assert process.returncode == 130
-    assert [row["path"] for row in rows_of(output)] == [str(inbox / "a.png")]
+    assert [row["path"] for row in rows_of(output)] == [str(there), str(arriving)]
 
 
 def test_reader_of_standard_output_may_go(scans: Path) -> None:

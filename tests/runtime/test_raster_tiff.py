@@ -92,9 +92,11 @@ def test_tiff_bilevel(tiff_bytes: Bytes, read_one: ReadOne) -> None:
 
 
 def test_tiff_tiles(tiff_bytes: Bytes, noise: Noise, read_one: ReadOne) -> None:
-    tile = noise("uint16", 32, 32)
-    data = bytearray(tiff_bytes(tile, tags={322: [32], 323: [32], 324: [8], 325: [2048]}))
-    np.testing.assert_array_equal(read_one(bytes(data)).pixels, tile)
+    pixels = noise("uint16", 48, 32)
+    tiles = pixels.reshape(3, 16, 2, 16).swapaxes(1, 2)  # rows and columns of tiles of 16 by 16
+    starts = [8 + 512 * number for number in range(6)]
+    data = tiff_bytes(tiles.reshape(48, 32), tags={322: [16], 323: [16], 324: starts, 325: [512] * 6})
+    np.testing.assert_array_equal(read_one(data).pixels, pixels)
 
 
 def test_tiff_difference_predictor(tiff_bytes: Bytes, noise: Noise, read_one: ReadOne) -> None:
