@@ -9,6 +9,7 @@ Not a medical device. A person reads every scan. Importing this package loads ne
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from edgebrain.errors import EdgebrainError
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from edgebrain.bundle import Bundle, open_bundle
     from edgebrain.classifier import Classifier
     from edgebrain.types import Precision, Prediction, Scan, Triage
+
+# From 1.29 on ONNX Runtime keeps a device id and events in the user's cache and sends them to its maker, unless this is
+# set before its library is loaded. Here, because no part of edgebrain can be imported without this module.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.3.0"
 __all__ = ["Bundle", "Classifier", "EdgebrainError", "Precision", "Prediction", "Scan", "Triage", "open_bundle"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pytest
 
@@ -16,6 +20,7 @@ from edgebrain.decision import probabilities_of
 from edgebrain.engines import ENGINES, Engine, EngineOptions, open_engine, unavailable_because, unreadable_because
 from edgebrain.engines.ov import openvino_core
 from edgebrain.errors import EngineUnavailable
+from edgebrain.phantom import SAMPLES, draw_phantom
 from edgebrain.selftest import read_golden, self_test
 from edgebrain.types import Float32, Float64, Image8, Precision
 
@@ -125,6 +130,22 @@ def test_fp16_without_golden_outputs_of_its_own_is_held_to_those_of_fp32() -> No
 def test_openvino_phones_nobody() -> None:
     opened(Way("openvino", "fp32")).close()
     assert sys.modules.get("openvino_telemetry") is None
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["classify", "."], ["classify", "--engine", "openvino", "."]])
+def test_nothing_is_left_in_the_home_of_who_calls(command: list[str], tmp_path: Path) -> None:
+    # In a process of its own and without CI in its environment: engines send no events from continuous integration.
+    scans, home = tmp_path / "scans", tmp_path / "home"
+    for folder in (scans, home):
+        folder.mkdir()
+    (scans / "scan.png").write_bytes(cv2.imencode(".png", draw_phantom(SAMPLES[0]))[1].tobytes())
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")}
+    environment = {**kept, "HOME": str(home), "EDGEBRAIN_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "edgebrain", *command], cwd=scans, env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(home.iterdir()) == []
 
 
 def test_openvino_keeps_nothing_and_reads_nothing_that_was_kept(
