@@ -13,7 +13,7 @@ import numpy as np
 from edgebrain.types import Float32, Image8
 
 _COARSE = 64
-"""Side in pixels at which the head is looked for; an outline needs no detail."""
+"""Longer side in pixels at which the head is looked for; an outline needs no detail."""
 _LEAST = _COARSE // 4
 """Pixels of that side; a smaller head is none."""
 
@@ -28,7 +28,10 @@ def depth_in_head(image: Image8) -> Float32 | None:
         float32 [H, W], the distance from the head's outline as a share of its size (the root of its area, so about 0.5
         in the middle), 0 outside; None where no head can be seen.
     """
-    small = cv2.resize(image, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA)
+    rows, columns = image.shape
+    scale = _COARSE / max(rows, columns)
+    size = max(1, round(columns * scale)), max(1, round(rows * scale))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     between, _ = cv2.threshold(small, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     # Half of it, because a bright lesion or scalp may be what the threshold parts from all the rest.
     _, head = cv2.threshold(small, between / 2, 255, cv2.THRESH_BINARY)
@@ -40,7 +43,6 @@ def depth_in_head(image: Image8) -> Float32 | None:
     closed = cv2.morphologyEx(framed, cv2.MORPH_CLOSE, closing)
     outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     whole = cv2.drawContours(np.zeros_like(closed), outlines, -1, (255,), cv2.FILLED)  # a dark brain is no hole
-    size = np.sqrt((whole > 0).sum())
     distance = cv2.distanceTransform(whole, cv2.DIST_L2, 3)[_LEAST:-_LEAST, _LEAST:-_LEAST]
-    wide = cv2.resize(distance, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(wide / size, np.float32)
+    wide = cv2.resize(distance, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(wide / np.sqrt((whole > 0).sum()), np.float32)

@@ -48,6 +48,15 @@ def test_depth_is_a_share_of_the_size_of_the_head_whatever_the_resolution(side: 
     assert halfway == pytest.approx(found.max() / 2, abs=0.03)
 
 
+@pytest.mark.parametrize("shape", [(200, 400), (400, 200)])
+def test_as_much_is_peeled_off_on_every_side_whatever_the_shape_of_the_picture(shape: tuple[int, int]) -> None:
+    image = np.zeros(shape, np.uint8)
+    cv2.circle(image, (shape[1] // 2, shape[0] // 2), 90, (120,), cv2.FILLED)
+    left = depth(image) > 0.09
+    assert left.any(axis=0).sum() == pytest.approx(left.any(axis=1).sum(), abs=3)
+    assert 140 < left.any(axis=0).sum() < 170  # of 180
+
+
 def test_a_dark_brain_in_a_bright_scalp_is_no_hole() -> None:
     ring = disc(level=230)
     cv2.circle(ring, (100, 100), 70, (4,), cv2.FILLED)
