@@ -33,6 +33,7 @@ from edgebrain.manifest import (
     parse_manifest,
 )
 from edgebrain.manifest_rules import check
+from edgebrain.seal import SEAL, answer_sha256
 
 __all__ = [
     "BUILT_IN",
@@ -182,8 +183,14 @@ def read_manifest(folder: Path) -> Manifest:
         raise InvalidManifest(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(tree, dict) or type(tree.get("schema_version")) is not int:
         raise InvalidManifest(f"{path} has no schema_version; it is not a manifest of edgebrain.")
-    manifest = parse_manifest(migrate(tree, path), path)
+    tree = migrate(tree, path)
+    manifest = parse_manifest(tree, path)
     check(manifest, path)
+    if tree[SEAL] != answer_sha256(tree):
+        raise HashMismatch(
+            f"{path} was changed: what it says of labels, input or decision is not what its {SEAL} was made for.",
+            remedy="Install or copy the bundle again; to fit other thresholds, use edgebrain recalibrate.",
+        )
     return manifest
 
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from edgebrain import decision
 from edgebrain import device as machine
-from edgebrain.bundle import Artifact, Bundle, Manifest, open_bundle
+from edgebrain.bundle import Artifact, Bundle, Manifest, manifest_tree, open_bundle
 from edgebrain.engines import Engine, EngineOptions, open_engine
 from edgebrain.errors import EngineFailed, UsageError
 from edgebrain.ready import ReadyScan, Source, read_ready
+from edgebrain.seal import answer_sha256
 from edgebrain.types import (
     EngineRef,
     ErrorRef,
@@ -244,12 +245,8 @@ class Classifier:
 
 
 def _digest(manifest: Manifest, artifact: Artifact) -> str:
-    """What names the model that answers: its file's hash, and with a second reader, all that its word depends on."""
-    second = manifest.second_reader
-    if second is None:
-        return artifact.sha256
-    numbers = f"{second.margin!r} {second.weight!r} {second.outlier_shift!r}"
-    return hashlib.sha256(f"{artifact.sha256} {second.artifact.sha256} {numbers}".encode()).hexdigest()
+    """What names the model that answers: its file, and all else that its word depends on."""
+    return hashlib.sha256(f"{artifact.sha256} {answer_sha256(manifest_tree(manifest))}".encode()).hexdigest()
 
 
 def _path(name: object) -> str:

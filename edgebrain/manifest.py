@@ -15,9 +15,10 @@ import msgspec
 from edgebrain.decision import DecisionSpec
 from edgebrain.errors import InvalidManifest, UnsupportedSchema
 from edgebrain.migrations import MIGRATIONS, Migration
+from edgebrain.seal import SEAL, answer_sha256
 from edgebrain.types import InputSpec, Precision
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MANIFEST = "manifest.json"
 UPGRADE = "Upgrade edgebrain: pip install --upgrade edgebrain"
 
@@ -193,13 +194,15 @@ def migrate(tree: dict[str, Any], path: Path, migrations: Mapping[int, Migration
 
 
 def parse_manifest(tree: dict[str, Any], path: Path) -> Manifest:
-    """Validate types and keys.
+    """Validate types and keys. The hash of the answer must be there; :mod:`edgebrain.bundle` compares it.
 
     Raises:
         InvalidManifest: Something is missing, unknown or of a wrong type; the message says where.
     """
+    if type(tree.get(SEAL)) is not str:
+        raise InvalidManifest(f"{path} does not say {SEAL}.")
     try:
-        manifest = msgspec.convert(tree, Manifest)
+        manifest = msgspec.convert({key: value for key, value in tree.items() if key != SEAL}, Manifest)
     except msgspec.ValidationError as error:
         raise InvalidManifest(f"{path}: {error}.") from error
     if "preprocessing" not in tree["input"]:  # a default would change its meaning with the next version
@@ -220,4 +223,5 @@ def manifest_tree(manifest: Manifest) -> dict[str, Any]:
     """
     tree: dict[str, Any] = msgspec.to_builtins(manifest)
     tree["input"] = dataclasses.asdict(manifest.input)
+    tree[SEAL] = answer_sha256(tree)
     return tree

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from edgebrain.seal import SEAL, answer_sha256
+
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -39,9 +41,17 @@ def _without_second_reader(tree: dict[str, Any]) -> dict[str, Any]:
     return {**tree, "second_reader": None}
 
 
+def _without_seal(tree: dict[str, Any]) -> dict[str, Any]:
+    """Version 5 has a hash over what decides an answer; there is nothing to hold an older manifest against."""
+    if SEAL in tree:
+        raise ValueError("there is no hash of the answer in this version")
+    return {**tree, SEAL: answer_sha256(tree)}
+
+
 MIGRATIONS: Mapping[int, Migration] = {
     1: _without_outlier,
     2: _without_heads_and_layouts,
     3: _without_second_reader,
+    4: _without_seal,
 }
 """Step that turns a manifest of version N into one of version N + 1, by N. Version 1 is the first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgebrain.bundle import Manifest
@@ -18,12 +19,25 @@ _PROVENANCE = "## Provenance"
 _EXPORTED = "## Exported again"
 
 
+@dataclass(frozen=True)
+class Compared:
+    """INT8 against fp32.
+
+    Attributes:
+        gate: Of the files that every scan goes through, on the validation split; None where there is no INT8 file.
+        both: Of two readers together, by split; empty where there is one, or where they were not compared.
+    """
+
+    gate: Comparison | None
+    both: Mapping[str, Comparison] = field(default_factory=dict)
+
+
 def write_card(
     path: Path,
     manifest: Manifest,
     evidence: Evidence,
     fitted: str,
-    comparison: Comparison | None,
+    compared: Compared,
     *,
     data_name: str,
 ) -> None:
@@ -34,7 +48,7 @@ def write_card(
         manifest: What the bundle says.
         evidence: What was measured of the bundle.
         fitted: What the decision rests on, in words.
-        comparison: The gate's figures on the validation split, where there is an INT8 file.
+        compared: INT8 against fp32.
         data_name: Name of the data.
     """
     precision, evaluation = list(evidence.evaluations.items())[-1]
@@ -42,8 +56,10 @@ def write_card(
         _head(manifest),
         _figures(manifest, evidence.evaluations, data_name),
         _classes(precision, evaluation),
+        card_evidence.calibration(evaluation),
         card_evidence.pictures(evaluation),
-        _gate(comparison),
+        _gate(compared.gate),
+        _gate_of_both(compared.both),
         _decision(manifest, fitted),
         _second_reader(manifest),
         card_evidence.elsewhere(evidence.elsewhere),
@@ -98,6 +114,7 @@ def _figures(manifest: Manifest, evaluations: Mapping[str, Evaluation], data_nam
         ("macro-F1", [percent(e.macro_f1) for e in evaluations.values()]),
         ("tumour sensitivity", [percent(e.tumor.sensitivity) if e.tumor else "-" for e in evaluations.values()]),
         ("tumour specificity", [percent(e.tumor.specificity) if e.tumor else "-" for e in evaluations.values()]),
+        ("tumours prioritised", [percent(e.tumor.prioritised) if e.tumor else "-" for e in evaluations.values()]),
         ("tumours left as standard", [percent(e.tumor.standard) if e.tumor else "-" for e in evaluations.values()]),
         ("not assessed", [share_missing(e.coverage) for e in evaluations.values()]),
         ("expected calibration error", [plain(e.calibration.ece) for e in evaluations.values()]),
@@ -105,6 +122,7 @@ def _figures(manifest: Manifest, evaluations: Mapping[str, Evaluation], data_nam
             "the same by luck alone, were probabilities exact",
             [plain(e.calibration.ece_if_calibrated) for e in evaluations.values()],
         ),
+        ("Brier score", [plain(e.calibration.brier) for e in evaluations.values()]),
     ]
     figures = table(["figure", *columns], [[name, *values] for name, values in rows])
     return f"""## Figures
@@ -148,6 +166,28 @@ On {comparison.scans} validation scans: accuracy {comparison.accuracy_quantised:
 {comparison.ece:.4f}, largest change of a probability {comparison.largest_shift:.3f}. The gate: {verdict}."""
 
 
+def _gate_of_both(both: Mapping[str, Comparison]) -> str:
+    if not both:
+        return ""
+    rows = [
+        [
+            split,
+            str(found.scans),
+            f"{found.accuracy_quantised:.2%}, {found.accuracy:.2%}",
+            f"{found.p_value:.2g}",
+            str(found.flips),
+            f"{found.to_standard} of {found.tumours}",
+            f"{found.ece_quantised:.4f}, {found.ece:.4f}",
+            "yes" if not found.failures else f"**no**: {'; '.join(found.failures)}",
+        ]
+        for split, found in both.items()
+    ]
+    head = ["split", "scans", "accuracy", "McNemar p", "to no tumour", "to *standard*", "ECE", "within the gate"]
+    return f"""That is the first network alone. Both readers in INT8, as they are shipped, against both in fp32:
+
+{table(head, rows)}"""
+
+
 def _decision(manifest: Manifest, fitted: str) -> str:
     d = manifest.decision
     outlier = (
@@ -177,8 +217,8 @@ def _second_reader(manifest: Manifest) -> str:
     )
     return f"""**Second reader.** {second.id} {second.version} reads a scan, too, where the first network's best
 logit leads the next one by less than {second.margin:g}; its logits then count {counts} of the mean.{strange} All
-figures are of both together, but for the comparison of INT8 with fp32, which is of the first alone. The provenance says
-what it was fitted on."""
+figures are of both together; in those of fp32 the first network is in fp32, and the second in INT8, which is all that
+it is shipped in. The provenance says what it was fitted on."""
 
 
 def _limits(manifest: Manifest) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from edgebrain.evaluation.measure import Evaluation
+from edgebrain.evaluation.record import RiskPoints
 from edgebrain.evaluation.stress_record import ProbeReport, StressReport
 
 from .markup import percent, points, table
+
+_COVERAGE = (0.5, 0.8, 0.9, 0.95, 1.0)
 
 
 def pictures(evaluation: Evaluation) -> str:
@@ -101,3 +104,28 @@ With the region hidden that its activation map names, {percent(masking.hidden.fl
 called right are called free of tumour, and {percent(masking.hidden.lost)} lose more than half of their tumour
 probability; with an equally large region hidden elsewhere, {percent(masking.control.flipped)} and
 {percent(masking.control.lost)}. The command: `edgebrain evaluate splits.csv --split test --unique --probes`."""
+
+
+def calibration(evaluation: Evaluation) -> str:
+    """Whether probabilities mean what they say, and what is right among the scans that the model is surest of."""
+    figures, curve = evaluation.calibration, evaluation.risk_coverage
+    if not figures.bins or not curve.coverage:
+        return ""
+    reliability = [[f"{b.confidence:.3f}", str(b.count), percent(b.accuracy)] for b in figures.bins]
+    rows = [_at_coverage(curve, share) for share in _COVERAGE]
+    return f"""### Probabilities
+
+Scans by the probability of their best label, in fifteen parts of equal width:
+
+{table(["mean probability", "scans", "right"], reliability)}
+
+Among the scans with the highest probabilities (area under the risk-coverage curve {curve.aurc or 0:.4f}):
+
+{table(["share of scans", "wrong", "lowest probability among them"], rows)}
+
+`edgebrain evaluate splits.csv --split test --unique --report DIR` draws both."""
+
+
+def _at_coverage(curve: RiskPoints, share: float) -> list[str]:
+    place = min(range(len(curve.coverage)), key=lambda k: abs(curve.coverage[k] - share))
+    return [f"{curve.coverage[place]:.0%}", f"{curve.risk[place]:.2%}", f"{curve.confidence[place]:.3f}"]

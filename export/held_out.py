@@ -22,7 +22,7 @@ def validation_scans(manifest: Manifest, samples: Sequence[Sample]) -> PreparedS
     Raises:
         UsageError: It has no scans of the model's classes, none that can be read, or none with or without a tumour.
     """
-    scans = _prepared(manifest, samples, manifest.labels)
+    scans = scans_of(manifest, samples, "val")
     if scans is None:
         raise UsageError(
             "The data has no val split with scans of the model's classes.",
@@ -32,13 +32,22 @@ def validation_scans(manifest: Manifest, samples: Sequence[Sample]) -> PreparedS
     return scans
 
 
+def scans_of(manifest: Manifest, samples: Sequence[Sample], split: str) -> PreparedSet | None:
+    """Scans of the model's classes in a split, without copies and scans of contested label; None where there are none.
+
+    Raises:
+        UsageError: None of them can be read.
+    """
+    return _prepared(manifest, samples, manifest.labels, split)
+
+
 def validation_pictures(manifest: Manifest, samples: Sequence[Sample]) -> PreparedSet | None:
     """Pictures of the val split that are no brain MRI; None where there are none.
 
     Raises:
         UsageError: None of them can be read.
     """
-    return _prepared(manifest, samples, (NOT_BRAIN_MRI,))
+    return _prepared(manifest, samples, (NOT_BRAIN_MRI,), "val")
 
 
 def outputs_on(classifier: Classifier, prepared: PreparedSet) -> tuple[Float32, Float32 | None]:
@@ -49,15 +58,15 @@ def outputs_on(classifier: Classifier, prepared: PreparedSet) -> tuple[Float32, 
     return logits, np.concatenate([part["outlier"] for part in parts]) if "outlier" in parts[0] else None
 
 
-def _prepared(manifest: Manifest, samples: Sequence[Sample], labels: Sequence[str]) -> PreparedSet | None:
-    chosen = [s for s in samples if s.split == "val" and s.label in labels and not s.copy_of and not s.conflict]
+def _prepared(manifest: Manifest, samples: Sequence[Sample], labels: Sequence[str], split: str) -> PreparedSet | None:
+    chosen = [s for s in samples if s.split == split and s.label in labels and not s.copy_of and not s.conflict]
     if not chosen:
         return None
     try:
         return prepare_samples(chosen, manifest.labels, manifest.input, None)
     except TrainingError as error:  # nothing is trained here
         raise UsageError(
-            f"None of the {len(chosen)} scans of the val split with label {' or '.join(labels)} can be read.",
+            f"None of the {len(chosen)} scans of the {split} split with label {' or '.join(labels)} can be read.",
             remedy=f"The first is {chosen[0].path}; 'edgebrain audit' on its folder says what is wrong.",
         ) from error
 

@@ -32,6 +32,7 @@ from edgebrain.types import Float32
 from .contents import keep_text
 from .formats import Layout
 from .held_out import outputs_on, validation_pictures, validation_scans
+from .pair_gate import PairGate
 from .progress import Say, silent
 from .recalibrate import Recalibrated, Recalibration, recalibrate
 
@@ -143,8 +144,9 @@ def pair(request: Pairing) -> Paired:
     version = request.version or f"{first.manifest.version.partition('+')[0]}+{second.manifest.id}"
     with tempfile.TemporaryDirectory(prefix="edgebrain-") as folder:
         _write(Path(folder), first, second, artifact, fit)
+        gate = PairGate(first, second, artifact, samples, lambda to, file: _write(to, first, second, file, fit))
         done = recalibrate(
-            Recalibration(folder, request.samples, request.output, version, request.data_name, request.say)
+            Recalibration(folder, request.samples, request.output, version, request.data_name, request.say, gate)
         )
     return Paired(fit, done)
 

@@ -22,7 +22,7 @@ from edgebrain.train.data import PreparedSet, digest, prepare_samples
 from edgebrain.train.models import TrainedModel, load_model
 from edgebrain.types import Float32, Image8, Precision
 
-from .card import write_card
+from .card import Compared, write_card
 from .contents import (
     Exported,
     add_golden,
@@ -227,9 +227,8 @@ def _write(request: ExportRequest, trained: TrainedModel, report: Report, decide
             metrics["int8"]["gate"] = comparison.to_dict()
         manifest = bundles.parse_manifest(_with(manifest, metrics), folder)
         bundles.write_manifest(folder, manifest)
-        write_card(
-            folder / bundles.CARD, manifest, evidence, decided.describe(), comparison, data_name=request.data_name
-        )
+        card, compared = folder / bundles.CARD, Compared(comparison)
+        write_card(card, manifest, evidence, decided.describe(), compared, data_name=request.data_name)
         report.write(folder)
         keep_changelog(request.output, folder)
     return Exported(request.output, evidence.evaluations, report)

@@ -7,7 +7,7 @@ fit them there, without training.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from edgebrain.place import check_output, replacing
 from edgebrain.train.data import PreparedSet, digest
 from edgebrain.types import Precision
 
-from .card import write_card
+from .card import Compared, write_card
 from .contents import keep_text
 from .evidence import gather
 from .figures import headline
@@ -50,6 +50,8 @@ class Recalibration:
         version: Of the new bundle; that of the old one and ``+recalibrated`` if None.
         data_name: Name of the data for people, in the card.
         say: Told what is being done.
+        compare: Compares the precisions of two readers with the fitted decision, by split. None for a bundle whose
+            files stay: what was compared is kept.
     """
 
     model: str | Path
@@ -58,6 +60,7 @@ class Recalibration:
     version: str | None = None
     data_name: str = "own scans"
     say: Say = silent
+    compare: Callable[[DecisionSpec], Mapping[str, Comparison]] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,23 @@ def _write(
         gate = manifest.metrics.get("int8", {}).get("gate")
         if gate is not None and "int8" in metrics:  # of the same files; a decision has no part in it but a threshold
             metrics["int8"]["gate"] = gate
+        both = _both(request, manifest)
+        if both and "int8" in metrics:
+            metrics["int8"]["gate_of_both"] = {split: found.to_dict() for split, found in both.items()}
         manifest = msgspec.structs.replace(manifest, metrics=metrics)
         bundles.write_manifest(folder, manifest)
         comparison = None if gate is None else msgspec.convert(gate, Comparison)
-        write_card(folder / bundles.CARD, manifest, evidence, words, comparison, data_name=request.data_name)
+        compared = Compared(comparison, both)
+        write_card(folder / bundles.CARD, manifest, evidence, words, compared, data_name=request.data_name)
     return evidence.evaluations
+
+
+def _both(request: Recalibration, manifest: bundles.Manifest) -> dict[str, Comparison]:
+    """How two readers in INT8 compare with the same two in fp32, by split; empty where that was not compared."""
+    if manifest.second_reader is None:
+        return {}
+    if request.compare is not None:
+        request.say("comparing the precisions of both readers")
+        return dict(request.compare(manifest.decision))
+    kept = manifest.metrics.get("int8", {}).get("gate_of_both", {})
+    return {split: msgspec.convert(found, Comparison) for split, found in kept.items()}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 import edgebrain
@@ -156,23 +157,20 @@ def _write(request: ReexportRequest, report: Report) -> None:
             (folder / artifact.file).write_bytes(bundle.read(artifact))
         for entry in [*manifest.heads, *bundles.files_of_second_reader(manifest)]:
             (folder / entry.file).write_bytes(bundle.read(entry))
-        tree = bundles.manifest_tree(manifest)
-        new = bundles.Manifest(
-            **{
-                **{name: getattr(manifest, name) for name in tree},
-                "schema_version": bundles.SCHEMA_VERSION,
-                "artifacts": (made[0], *sorted([*made[1:], *kept], key=_order)),
-                "golden": store_golden(folder, golden),
-                "calibration": store_ranges(folder, report.ranges) or _keep_ranges(bundle, folder),
-                "metrics": _metrics(manifest, report),
-                "provenance": {
-                    **manifest.provenance,
-                    "exported_with": edgebrain.__version__,
-                    "exported_from": f"the fp32 graph of {manifest.id} {manifest.version}",
-                    **calibration_facts(report),
-                    "gate": report.verdict(),
-                },
-            }
+        new = msgspec.structs.replace(
+            manifest,
+            schema_version=bundles.SCHEMA_VERSION,
+            artifacts=(made[0], *sorted([*made[1:], *kept], key=_order)),
+            golden=store_golden(folder, golden),
+            calibration=store_ranges(folder, report.ranges) or _keep_ranges(bundle, folder),
+            metrics=_metrics(manifest, report),
+            provenance={
+                **manifest.provenance,
+                "exported_with": edgebrain.__version__,
+                "exported_from": f"the fp32 graph of {manifest.id} {manifest.version}",
+                **calibration_facts(report),
+                "gate": report.verdict(),
+            },
         )
         bundles.write_manifest(folder, new)
         (folder / bundles.CARD).write_text(export_section(card, new, report), encoding="utf-8")

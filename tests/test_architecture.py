@@ -20,7 +20,7 @@ PURE = frozenset({"errors", "types"})
 FIGURES = PURE | {"metrics", "calibration", "intervals"}
 INPUT = PURE | {"imaging", "resizing", "head", "preprocessing", "readers", "inputs"}
 MACHINE = frozenset({"board", "caches", "cpus", "facts", "files", "limits"})
-BUNDLE = frozenset({"decision", "graphs", "manifest", "bundle", "arrays", "heads", "place"})
+BUNDLE = frozenset({"decision", "graphs", "seal", "manifest", "bundle", "arrays", "heads", "place"})
 MODEL = PURE | MACHINE | BUNDLE | {"engines", "device"}
 CLASSIFYING = INPUT | MODEL | {"ready", "explain", "classifier", "portions", "side_by_side", "pipeline"}
 WRITING = PURE | {"", "files", "outputs", "results"}
@@ -53,10 +53,11 @@ ALLOWED: dict[str, frozenset[str]] = {
     "calibration": PURE | {"metrics"},
     "intervals": PURE | {"metrics"},
     "graphs": PURE,
-    "migrations": frozenset(),
-    "manifest": PURE | {"decision", "migrations"},
+    "seal": frozenset(),
+    "migrations": frozenset({"seal"}),
+    "manifest": PURE | {"decision", "migrations", "seal"},
     "manifest_rules": PURE | {"manifest"},
-    "bundle": PURE | {"graphs", "manifest", "manifest_rules"},
+    "bundle": PURE | {"graphs", "manifest", "manifest_rules", "seal"},
     "arrays": frozenset(),
     "heads": PURE | {"arrays"},
     "inner": PURE | {"calibration", "metrics", "decision"},

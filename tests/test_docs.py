@@ -18,6 +18,7 @@ import typer.main
 from edgebrain.bundle import Artifact, GraphSpec, Manifest, SecondReader
 from edgebrain.decision import DecisionSpec
 from edgebrain.errors import EdgebrainError
+from edgebrain.seal import SEAL
 from edgebrain.types import InputSpec
 
 ROOT = Path(__file__).parents[1]
@@ -227,7 +228,7 @@ def test_every_error_is_in_the_table_of_exit_codes(kind: type[EdgebrainError]) -
 )
 def test_every_field_of_the_manifest_is_described(kind: Any, prefix: str) -> None:
     page = (ROOT / "docs/reference/bundle.md").read_text(encoding="utf-8")
-    fields = list(kind.__annotations__)
+    fields = [*kind.__annotations__, *([SEAL] if kind is Manifest else [])]
     assert [f"{prefix}{name}" for name in fields if f"\n| `{prefix}{name}` |" not in page] == []
     named = re.findall(rf"^\| `{re.escape(prefix)}(\w+)` \|", page, re.MULTILINE)
     assert set(named) == set(fields)

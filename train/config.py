@@ -56,6 +56,7 @@ __all__ = [
     "ScheduleConfig",
     "TrainerConfig",
     "TransferConfig",
+    "goes_on",
     "kept_recipe",
     "load_recipe",
     "parse_recipe",
@@ -74,6 +75,15 @@ def recipe_names() -> list[str]:
     """Names of the recipes that come with edgebrain, sorted."""
     folder = resources.files("edgebrain.train") / "recipes"
     return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def goes_on(name: str) -> bool:
+    """Whether a recipe that comes with edgebrain goes on from another run: from its weights, or from its answers.
+
+    From nothing, and without a teacher, it is no figure of its own.
+    """
+    tree = tomllib.loads((resources.files("edgebrain.train") / "recipes" / f"{name}.toml").read_text(encoding="utf-8"))
+    return "distill" in tree or "start_share" in tree
 
 
 def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:

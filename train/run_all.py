@@ -19,7 +19,7 @@ from edgebrain.asked import is_binary
 from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, EdgebrainError, UsageError, printable
 
 from .commands import TrainRequest, recipe_of, require_training
-from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, kept_recipe, load_recipe, recipe_names
+from .config import PUBLISHED_ARCHITECTURES, SPLITS_FILE, Recipe, goes_on, kept_recipe, load_recipe, recipe_names
 from .dispatch import state_file, train_recipe
 from .given import from_data, from_splits
 from .given_splits import Given, read_given, unreadable_file, write_given
@@ -82,13 +82,9 @@ def run_all(request: TrainRequest, only: str = "") -> int:
     return EXIT_SOME_FAILED if any(one.state == "failed" for one in outcomes) else EXIT_OK
 
 
-_STEPS = frozenset({"edge", "edge-lite", "edge-together", "edge-wide"})
-"""Recipes that go on from another run's weights and learn from a teacher; from nothing they are no figure of theirs."""
-
-
 def _alone(recipes: Sequence[Recipe]) -> list[Recipe]:
     """Leave out what needs another run that was not named, with a note."""
-    kept = [recipe for recipe in recipes if recipe.name not in _STEPS or recipe.start or recipe.distill.teacher]
+    kept = [recipe for recipe in recipes if not goes_on(recipe.name) or recipe.start or recipe.distill.teacher]
     for recipe in recipes:
         if recipe not in kept:
             sys.stderr.write(

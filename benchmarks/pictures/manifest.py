@@ -1,6 +1,7 @@
 """Which of the collected pictures teach, which fix the limit and which judge: a manifest that training reads.
 
-Kinds of pictures that judge are never trained on, so that the figure says what happens to a kind nobody thought of.
+Kinds of pictures that judge are never trained on, so that the figure says what happens to a kind nobody thought of. A
+picture that also lies in a kind that teaches, under another name, judges nothing.
 Heads stay whole: all slices of one subject are in one split. Every second slice is taken, for neighbours hardly differ.
 """
 
@@ -53,6 +54,11 @@ def _split_of(picture: Path) -> str:
     return "val" if draw < _VAL else "train"
 
 
+def _digest(picture: Path) -> bytes:
+    # All were written by the same encoder: the same pixels are the same bytes.
+    return hashlib.sha256(picture.read_bytes()).digest()
+
+
 def write_manifest(folder: Path) -> Path:
     """Write ``pictures.csv`` beside what was collected.
 
@@ -62,9 +68,12 @@ def write_manifest(folder: Path) -> Path:
     Returns:
         The manifest, with the columns that ``edgebrain train --splits`` reads.
     """
+    pictures = {p: _split_of(p) for p in sorted(folder.glob("pictures/*/*.png"))}
+    taught = {_digest(p) for p, split in pictures.items() if split != "test"}
     rows = [
-        (p.relative_to(folder).as_posix(), "not_brain_mri", p.parent.name, f"picture {p.stem}", _split_of(p))
-        for p in sorted(folder.glob("pictures/*/*.png"))
+        (p.relative_to(folder).as_posix(), "not_brain_mri", p.parent.name, f"picture {p.stem}", split)
+        for p, split in pictures.items()
+        if split != "test" or _digest(p) not in taught
     ]
     for head, split in HEADS.items():
         slices = sorted(folder.glob(f"healthy*/{head}/*.png"))[::STEP]

@@ -202,6 +202,8 @@ def _not_trained(trained: set[str], splits: Path | None, runs: Sequence[Path]) -
             continue
         known = splits or (runs[0] / SPLITS if runs else Path(SPLITS))
         words = ["edgebrain", "train", name, "--splits", str(known), "--output", f"runs/{name}"]
+        if config.goes_on(name):
+            words += ["--set", "start=FILE", "--set", "distill.teacher=FILE"]
         rows.append(
             Entry(
                 name=name,

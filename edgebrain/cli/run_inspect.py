@@ -15,6 +15,7 @@ from edgebrain.device import kind_of, request_of
 from edgebrain.doctor import Diagnosis, Trial, diagnose
 from edgebrain.engines import ENGINES, unreadable_because
 from edgebrain.errors import EXIT_INVALID, EXIT_OK, printable
+from edgebrain.seal import SEAL
 
 if TYPE_CHECKING:
     from edgebrain.cli.requests import ModelRequest
@@ -59,6 +60,8 @@ def print_manifest(model: str) -> int:
 def verify_model(model: str) -> int:
     """Read every file of a bundle; a changed one raises."""
     bundle = bundles.open_bundle(model)
+    # Opening has compared it, where the manifest had one.
+    sys.stdout.write(f"{bundles.MANIFEST}: {SEAL} {bundles.manifest_tree(bundle.manifest)[SEAL]}\n")
     for entry in bundles.files_of(bundle.manifest):
         data = bundle.read(entry)
         sys.stdout.write(f"{entry.file}: {len(data)} bytes, sha256 {entry.sha256}: as in the manifest\n")

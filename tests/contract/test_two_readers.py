@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from edgebrain.engines import ENGINES, Engine, EngineInfo, EngineOptions, open_e
 from edgebrain.engines.two_readers import TwoReaders, in_doubt, read_together
 from edgebrain.errors import EngineFailed, HashMismatch, InvalidManifest
 from edgebrain.place import check_output
+from edgebrain.seal import SEAL
 from edgebrain.selftest import Golden, write_golden
 from edgebrain.types import Float32, Image8, ModelRef, Precision
 
@@ -245,7 +247,7 @@ def test_another_second_reader_is_another_model(pair: Path) -> None:
             return classifier.model
 
     alone, before = model(second_reader=False), model(second_reader=True)
-    assert alone.sha256 == open_bundle(pair).manifest.artifacts[0].sha256 != before.sha256
+    assert alone.sha256 != before.sha256
     rewritten(pair, weight=0.75)
     assert model(second_reader=False) == alone
     assert model(second_reader=True) != before
@@ -319,8 +321,9 @@ def test_two_files_of_one_name_are_refused(pair: Path) -> None:
 
 
 def test_a_manifest_of_version_3_cannot_have_one(pair: Path) -> None:
-    text = (pair / MANIFEST).read_text()
-    (pair / MANIFEST).write_text(text.replace('"schema_version": 4', '"schema_version": 3'))
+    tree = json.loads((pair / MANIFEST).read_text())
+    del tree[SEAL]
+    (pair / MANIFEST).write_text(json.dumps({**tree, "schema_version": 3}))
     with pytest.raises(InvalidManifest, match="does not follow its schema version 3"):
         open_bundle(pair)
 

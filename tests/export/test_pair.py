@@ -83,6 +83,39 @@ def test_the_files_of_both_stay(made: Path, first: Path, second: Path) -> None:
     assert new.read(reader.golden) == other.read(other.manifest.golden)
 
 
+def with_float(folder: Path, version: str) -> Path:
+    """Another model with both precisions: its fp32 file is the shipped one, a byte longer."""
+    as_second(folder, id="other", version=version)
+    manifest = bundles.open_bundle(folder).manifest
+    source = bundles.open_bundle("edge")
+    (original,) = (a for a in source.manifest.artifacts if a.precision is Precision.FP32)
+    (folder / original.file).write_bytes(source.read(original) + b"\xf8\x06\x00")
+    facts = bundles.describe_file(folder / original.file)
+    longer = msgspec.structs.replace(original, sha256=facts.sha256, bytes=facts.bytes)
+    bundles.write_manifest(folder, msgspec.structs.replace(manifest, artifacts=(longer, *manifest.artifacts)))
+    return folder
+
+
+def test_both_precisions_of_a_pair_are_compared(first: Path, samples: list[Sample], tmp_path: Path) -> None:
+    second, folder = with_float(tmp_path / "second", "8"), tmp_path / "paired"
+    pair(Pairing(first, second, samples, folder, SHARE, data_name="drawings"))
+    found = bundles.open_bundle(folder).manifest.metrics["int8"]["gate_of_both"]
+    assert {split: one["scans"] for split, one in found.items()} == {
+        split: sum(s.split == split for s in samples) for split in ("val", "test")
+    }
+    # Both networks are the shipped one, so that the precisions differ by what quantisation does, and by no more.
+    assert all(0 < one["largest_shift"] < 0.5 for one in found.values())
+    card = (folder / bundles.CARD).read_text(encoding="utf-8")
+    assert "Both readers in INT8, as they are shipped, against both in fp32" in card
+    recalibrate(Recalibration(folder, samples, tmp_path / "again"))
+    assert bundles.open_bundle(tmp_path / "again").manifest.metrics["int8"]["gate_of_both"] == found
+
+
+def test_a_second_reader_without_a_float_file_is_not_compared(made: Path) -> None:
+    assert "gate_of_both" not in bundles.open_bundle(made).manifest.metrics["int8"]
+    assert "Both readers in INT8" not in (made / bundles.CARD).read_text(encoding="utf-8")
+
+
 def test_at_least_the_share_is_read_twice(made: Path, samples: list[Sample]) -> None:
     val = [s.path for s in samples if s.split == "val"]
     with closing(Classifier.load(made, engine="onnxruntime")) as classifier:

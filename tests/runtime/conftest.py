@@ -24,6 +24,7 @@ from edgebrain.phantom import SAMPLES, draw_phantom, sample_name
 from edgebrain.readers import read
 from edgebrain.ready import ReadyScan
 from edgebrain.results.writers import open_writer
+from edgebrain.seal import SEAL, answer_sha256
 from edgebrain.types import EngineRef, ErrorRef, InputRef, Intensity, ModelRef, Prediction, Timing, Triage
 
 if TYPE_CHECKING:
@@ -216,10 +217,12 @@ def run_classify(source: Path | str, output: Path, *options: str) -> tuple[int, 
     return code, read_rows(output)
 
 
-def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the manifest that lies in a bundle's folder, as a hand with an editor would."""
+def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object], *, seal: bool = True) -> None:
+    """Change the manifest that lies in a bundle's folder, and unless told otherwise the hash over what it says, too."""
     tree = json.loads((folder / MANIFEST).read_text())
     change(tree)
+    if seal and SEAL in tree:
+        tree[SEAL] = answer_sha256(tree)
     (folder / MANIFEST).write_text(json.dumps(tree))
 
 

@@ -14,6 +14,7 @@ from edgebrain.bundle import MANIFEST, SCHEMA_VERSION, open_bundle
 from edgebrain.errors import InvalidManifest, UnsupportedSchema
 from edgebrain.manifest import migrate
 from edgebrain.migrations import MIGRATIONS
+from edgebrain.seal import SEAL
 from edgebrain.types import PREPROCESSING_VERSION
 
 Tree = dict[str, Any]
@@ -70,7 +71,7 @@ def test_the_current_schema_has_a_complete_table() -> None:
 def as_version_1(tree: Tree) -> None:
     tree["schema_version"] = 1
     del tree["graph"]["outlier"], tree["decision"]["max_outlier"]
-    del tree["heads"], tree["head"], tree["second_reader"]
+    del tree["heads"], tree["head"], tree["second_reader"], tree[SEAL]
 
 
 def test_a_manifest_of_version_1_has_no_outlier_output(bundle_folder: Path, edit_manifest: Edit) -> None:
@@ -103,7 +104,7 @@ def test_models_of_schema_1_were_trained_with_preprocessing_1(bundle_folder: Pat
     stored = json.loads((bundle_folder / MANIFEST).read_text())
     for part, name in (("graph", "outlier"), ("decision", "max_outlier"), ("input", "preprocessing")):
         stored[part].pop(name, None)
-    del stored["heads"], stored["head"], stored["second_reader"]
+    del stored["heads"], stored["head"], stored["second_reader"], stored[SEAL]
     read = manifests.parse_manifest(manifests.migrate({**stored, "schema_version": 1}, bundle_folder), bundle_folder)
     assert read.input.preprocessing == 1
 

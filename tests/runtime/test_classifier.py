@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgebrain import Classifier
-from edgebrain.bundle import GraphSpec
+from edgebrain.bundle import GraphSpec, manifest_tree
 from edgebrain.decision import DecisionSpec
 from edgebrain.errors import EngineFailed, EngineUnavailable, ScanError, UnreadableScan, UsageError
 from edgebrain.phantom import SAMPLES, PhantomSpec, draw_phantom
 from edgebrain.preprocessing import MIN_SIDE
 from edgebrain.ready import refused
+from edgebrain.seal import answer_sha256
 from edgebrain.types import Float32, Image8, Precision, Prediction, Triage
 
 Pixels = npt.NDArray[Any]
@@ -160,7 +162,9 @@ def test_the_record_says_what_answered(real: Classifier) -> None:
     (artifact,) = real.bundle.manifest.artifacts
     assert prediction.model is not None
     assert (prediction.model.id, prediction.model.version) == ("tiny", "1.0.0")
-    assert (prediction.model.precision, prediction.model.sha256) == ("fp32", artifact.sha256)
+    answer_hash = answer_sha256(manifest_tree(real.bundle.manifest))
+    assert prediction.model.sha256 == hashlib.sha256(f"{artifact.sha256} {answer_hash}".encode()).hexdigest()
+    assert prediction.model.precision == "fp32"
     assert prediction.engine is not None
     assert (prediction.engine.name, prediction.engine.provider) == ("onnxruntime", "CPUExecutionProvider")
     assert prediction.engine.threads == 1

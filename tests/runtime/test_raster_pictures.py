@@ -88,8 +88,9 @@ def test_of_a_jpeg_without_colours_the_luma_alone_is_decoded(
     assert in_color is not None
     decode, shapes = cv2.imdecode, []
 
-    def noting(encoded: npt.NDArray[np.uint8], how: int) -> npt.NDArray[np.uint8]:
-        decoded: npt.NDArray[np.uint8] = decode(encoded, how)
+    def noting(encoded: npt.NDArray[np.uint8], how: int) -> Any:
+        decoded = decode(encoded, how)
+        assert decoded is not None
         shapes.append(decoded.shape)
         return decoded
 

@@ -1,0 +1,78 @@
+"""Two readers in INT8 against the same two in fp32: what quantisation does to the answers that users get.
+
+The gate of an export judges one file at a time. Which scans a pair reads twice, and what the mean says, depends on both
+files, so that a pair is compared as a whole. Nothing is refused here: the second reader has one file, and its user sees
+what that costs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgebrain.bundle import Artifact, Bundle
+from edgebrain.classifier import Classifier
+from edgebrain.decision import DecisionSpec
+from edgebrain.labelled import Sample
+from edgebrain.train.data import PreparedSet
+from edgebrain.types import Precision
+
+from .held_out import outputs_on, scans_of
+from .verify import Comparison, Judge, Limits, Outputs
+
+SPLITS = ("val", "test")
+Draft = Callable[[Path, Artifact], None]
+"""Writes a bundle of both readers into a folder, the second with this file."""
+
+
+@dataclass(frozen=True)
+class PairGate:
+    """Compares both precisions of a pair, once the decision is fitted.
+
+    Attributes:
+        first: The bundle that reads every scan.
+        second: The bundle of the second reader.
+        shipped: The second reader's file that the new bundle gets.
+        samples: Labelled scans with splits.
+        draft: Writes the pair.
+    """
+
+    first: Bundle
+    second: Bundle
+    shipped: Artifact
+    samples: Sequence[Sample]
+    draft: Draft
+
+    def __call__(self, spec: DecisionSpec) -> dict[str, Comparison]:
+        """The comparison by split; empty where one of the two has no fp32 file.
+
+        Args:
+            spec: The decision that both precisions are used with.
+        """
+        floats = [
+            next((a for a in b.artifacts("onnxruntime") if a.precision is Precision.FP32), None)
+            for b in (self.first, self.second)
+        ]
+        exact = floats[1]
+        if floats[0] is None or exact is None:
+            return {}
+        manifest = self.first.manifest
+        negative = None if manifest.negative_label is None else manifest.labels.index(manifest.negative_label)
+        found = {}
+        for split in SPLITS:
+            scans = scans_of(manifest, self.samples, split)
+            if scans is not None:
+                original = self._outputs(exact, Precision.FP32, scans)
+                other = self._outputs(self.shipped, Precision.INT8, scans)
+                found[split] = Judge(scans.targets, spec, negative, Limits()).compare(original, other)
+        return found
+
+    def _outputs(self, file: Artifact, precision: Precision, scans: PreparedSet) -> Outputs:
+        with tempfile.TemporaryDirectory(prefix="edgebrain-") as name:
+            self.draft(Path(name), file)
+            with closing(Classifier.load(name, engine="onnxruntime", precision=precision)) as classifier:
+                logits, outlier = outputs_on(classifier, scans)
+        return {"logits": logits} if outlier is None else {"logits": logits, "outlier": outlier}
