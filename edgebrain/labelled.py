@@ -215,6 +215,8 @@ def _read_manifest(manifest: Path, labels: Collection[str], *, patients_apart: b
                     f"{name!r} has no column {' and no column '.join(missing)}.",
                     remedy="Its first line must name the columns; path and label are required.",
                 )
+            if twice := [column for column in columns if columns.count(column) > 1]:
+                raise UsageError(f"{name!r} has the column {twice[0]!r} twice.", remedy="Remove or rename one of them.")
             reader.fieldnames = columns
             for row in reader:
                 if None in row or None in row.values():

@@ -7,6 +7,7 @@ whatever kills the export. Where the system cannot, there is a moment between tw
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -16,7 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgebrain.bundle import MANIFEST, TEXTS, read_text
-from edgebrain.errors import BundleError, ExportError, UsageError
+from edgebrain.errors import BundleError, EdgebrainError, ExportError, UsageError
+
+_WRONG_PLACE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG})
 
 _NEW, _OLD = "new", "old"
 _HERE = -100  # AT_FDCWD of fcntl.h: paths are relative to the working folder
@@ -93,7 +96,9 @@ def replacing(output: Path) -> Iterator[Path]:
     """A new folder that takes the place of ``output`` at the end, unless something is raised.
 
     Raises:
-        ExportError: The file system refuses; what was there before is there again.
+        UsageError: The place is none that can be written to.
+        EdgebrainError: The file system refuses for another reason, such as a full disk. What was there before is there
+            again.
     """
     output = _resolved(output)
     try:
@@ -108,7 +113,8 @@ def replacing(output: Path) -> Iterator[Path]:
             if output.exists() or not (work / _OLD).exists():
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        raise ExportError(
+        kind = UsageError if error.errno in _WRONG_PLACE else EdgebrainError  # the call's fault, or the machine's
+        raise kind(
             f"{output} cannot be written: {error.strerror or error}.", remedy="Make room, or name another folder."
         ) from error
 

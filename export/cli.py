@@ -87,8 +87,10 @@ def export(
     Every file is compared with the fp32 one on scans that it was not calibrated with. Exit code 4 when one is not as
     good.
 
-    Example:
+    Some calls:
+
       edgebrain export runs/edge --int8 -o bundle/
+
       edgebrain export --int8 --fp16 --format all --calibration scans/ --validation labelled/
     """
     from edgebrain.export.commands import Options, run_export
@@ -131,7 +133,8 @@ def heads(
     One for glioma against meningioma, one for tumour against none, as far as the data has them. The graph stays as it
     is; each head is judged on episodes of groups that it never saw.
 
-    Example:
+    Some calls:
+
       edgebrain heads bundle/ --splits splits.csv -o bundle/
     """
     from edgebrain.export.heads_command import run_heads
@@ -157,8 +160,10 @@ def restore(
     A hospital's own labelled scans, or a new scanner's, can be added to what the model has learned. The network answers
     as the bundle's graph does; how far its logits are away is said.
 
-    Example:
+    Some calls:
+
       edgebrain restore edge --data splits.csv -o start.safetensors
+
       edgebrain train edge --splits splits.csv --set start=start.safetensors -o runs/more
     """
     from edgebrain.export.restore_command import run_restore
@@ -191,8 +196,10 @@ def recalibrate(
     The graphs stay as they are, byte by byte; the figures of the model card are measured anew, but for the comparison
     of INT8 with fp32, which stays the export's. Some hundred labelled scans are enough, an eighth without a tumour.
 
-    Example:
+    Some calls:
+
       edgebrain audit our-scans/ --fractions 0,0.5,0.5 --splits ours.csv
+
       edgebrain recalibrate edge --splits ours.csv -o edge-here/
     """
     from edgebrain.export.recalibrate_command import run_recalibrate
@@ -228,8 +235,10 @@ def pair(
     the CPU, whatever runs the first. Its graph and that of the first stay as they are, byte by byte; when it is asked,
     how much it counts, and the decision are fitted on the val split, and the model card is measured anew.
 
-    Example:
+    Some calls:
+
       edgebrain export runs/edge-second --int8 --reduce-range -o second/
+
       edgebrain pair edge second/ --splits splits.csv -o two-readers/
     """
     from edgebrain.export.pair_command import run_pair

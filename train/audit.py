@@ -155,6 +155,7 @@ def run_audit(
     Raises:
         UsageError: Nothing to audit, options that make no sense, or a file that cannot be written.
     """
+    _check_outputs(paths, [path for path in (splits_path, json_path) if path is not None])
     samples = collect(paths)
     with progress_bar() as progress:
         report = audit(samples, copy_threshold=copy_threshold, group_threshold=group_threshold, progress=progress)
@@ -169,6 +170,15 @@ def run_audit(
         write_json(json_path, report)
     print_report(report)
     return EXIT_SOME_FAILED if strict and not report.clean else EXIT_OK
+
+
+def _check_outputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Refuse to write over what is read: splits lack the columns that only the given manifest has."""
+    taken = {path.resolve() for path in inputs}
+    for output in outputs:
+        if output.resolve() in taken:
+            raise UsageError(f"{output} is read or written already.", remedy="Name another file for what is written.")
+        taken.add(output.resolve())
 
 
 def collect(paths: Sequence[Path], *, labels: Collection[str] = ()) -> list[Sample]:

@@ -16,6 +16,8 @@ from .audit_report import ClassRow, Finding, Overlap, Shortcut, SplitRow
 from .similarity import Indices
 from .splits import other_vocabulary, usable
 
+_FOLDS = 10
+
 _BRIGHTNESS_STEP = 16  # grey levels that count as the same
 _ASPECT_STEP = 0.05
 _LARGEST = 5  # sizes reported
@@ -136,32 +138,40 @@ def shortcuts(samples: Sequence[Sample], looks: Sequence[Look]) -> tuple[Shortcu
 
 
 def guess_accuracy(labels: Sequence[str], values: Sequence[Hashable]) -> float:
-    """Guess each label as the most common one among all others of the same value (leave-one-out).
+    """Guess each label as the most common one of the same value, among the samples of the other folds.
+
+    A fold holds a tenth of every label. Leaving out one sample at a time would make its own label the rarer one where
+    labels are equally common, and the guess worse than chance.
 
     Args:
         labels: One a sample.
-        values: The property, one a sample. Where no other sample has the value, all others vote.
+        values: The property, one a sample. Where no sample of another fold has the value, all of them vote.
 
     Returns:
         The share of right guesses, a tie counting as a share of one; 0 without samples.
     """
+    seen: Counter[str] = Counter()
+    groups: Counter[tuple[Hashable, int, str]] = Counter()
+    for label, value in zip(labels, values, strict=True):
+        groups[value, seen[label] % _FOLDS, label] += 1
+        seen[label] += 1
     total = Counter(labels)
     by_value: defaultdict[Hashable, Counter[str]] = defaultdict(Counter)
-    for label, value in zip(labels, values, strict=True):
-        by_value[value][label] += 1
+    by_fold: defaultdict[Hashable, Counter[str]] = defaultdict(Counter)
+    by_both: defaultdict[Hashable, Counter[str]] = defaultdict(Counter)
+    for (value, fold, label), count in groups.items():
+        for votes, key in ((by_value, value), (by_fold, fold), (by_both, (value, fold))):
+            votes[key][label] += count
     right = 0.0
-    for counts in by_value.values():
-        voters = counts if counts.total() > 1 else total
-        right += sum(count * _vote(voters, label) for label, count in counts.items())
+    for (value, fold, label), count in groups.items():
+        right += count * _share(label, by_value[value] - by_both[value, fold] or total - by_fold[fold])
     return round(right / len(labels), 4) if labels else 0.0
 
 
-def _vote(voters: Counter[str], label: str) -> float:
-    """Say how likely the label wins once its own vote is taken away."""
-    others = {name: count - (name == label) for name, count in voters.items()}
-    most = max(others.values())
-    winners = [name for name, count in others.items() if count == most]
-    return (label in winners) / len(winners) if most > 0 else 0.0
+def _share(label: str, votes: Counter[str]) -> float:
+    """How likely the label is guessed: one share among those that lead."""
+    winners = [name for name, count in votes.items() if count == max(votes.values())]
+    return (label in winners) / len(winners) if winners else 0.0
 
 
 def split_rows(samples: Sequence[Sample]) -> tuple[SplitRow, ...]:

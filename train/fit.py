@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import lightning
@@ -102,11 +103,12 @@ def fit(
     splits = ("train", "val", *(["test"] if any(s.split == "test" for s in samples) else []))
     data = {split: _prepared(recipe, samples, split) for split in splits}
     history = History(folder / "log" / "metrics.csv")
-    with quiet_lightning(), _own_interrupt(), warnings.catch_warnings():
+    stop = _Stop()
+    with quiet_lightning(), _own_interrupt(stop), warnings.catch_warnings():
         for known in (".*does not have many workers.*", ".*LeafSpec.*deprecated.*"):
             warnings.filterwarnings("ignore", known)
         trainer = _trainer(
-            recipe, folder, [history, Board(folder / "log", history), *callbacks], machines or Machines()
+            recipe, folder, [history, Board(folder / "log", history), stop, *callbacks], machines or Machines()
         )
         place = Place(trainer.global_rank, trainer.world_size)
         loader, sampler = training_loader(recipe, data["train"], place)
@@ -160,11 +162,37 @@ def _trainer(recipe: Recipe, folder: Path, callbacks: Sequence[Callback], machin
     )
 
 
+class _Stop(Callback):
+    """Ends the training at the next batch where Ctrl-C was swallowed.
+
+    Python ignores what is raised in a destructor, and at the end of an epoch that of the loader waits for its workers.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Raise what the user asked for."""
+        del trainer, pl_module, batch, batch_idx
+        if self.asked:
+            raise KeyboardInterrupt
+
+
 @contextmanager
-def _own_interrupt() -> Iterator[None]:
+def _own_interrupt(stop: _Stop) -> Iterator[None]:
     """Take Ctrl+C as everywhere else: Lightning would turn it into ``exit(1)`` and leave the signal ignored."""
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
+
+    def heed(number: int, frame: FrameType | None) -> None:
+        stop.asked = True
+        if callable(handler):
+            handler(number, frame)
+
+    if main and callable(handler):
+        signal.signal(signal.SIGINT, heed)
     try:
         yield
     except SystemExit as error:

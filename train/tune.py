@@ -181,8 +181,9 @@ def _print(study: Study, outcome: Outcome, folder: Path) -> None:
     if done:
         table = _table(done[:_SHOWN], outcome)
         # Where lines are not as long as the table, they go on below: a figure that was cut off says nothing.
+        # A console cuts what is wider than itself, so that the table gets one of its own.
         wide = console.measure(table, options=console.options.update(width=_WIDEST)).maximum
-        console.print(table, width=wide, crop=False)
+        Console(width=wide, highlight=False, markup=False).print(table, crop=False)
         console.print(f"best     {folder / BEST}")
         console.print(f"train it edgebrain train {folder / BEST} --splits {folder / SPLITS_FILE}")
     else:

@@ -35,7 +35,7 @@ def write(bundle: Bundle, adapted: Adapted, support: Support, output: Path, name
     """Write the adapted bundle: the graph's own files, the head, golden outputs of this machine, a new manifest.
 
     Raises:
-        ExportError: The folder cannot be written.
+        UsageError: The folder cannot be written to.
         BundleError: A file of the bundle is not what its manifest says.
         EngineError: No graph can be run here.
     """

@@ -35,8 +35,10 @@ def adapt(
     The graph stays as it is; a new head is learned on its embedding, and judged on each scan while that one is left
     out. The new bundle works wherever a model is asked for.
 
-    Example:
+    Some calls:
+
       edgebrain adapt few/ -o mine/
+
       edgebrain classify scan.png --model mine/
     """
     from edgebrain.cli.run_adapt import AdaptRequest, run_adapt

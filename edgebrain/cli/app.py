@@ -19,7 +19,7 @@ from edgebrain.cli.evaluate import evaluate
 from edgebrain.cli.exits import guarded
 from edgebrain.cli.inspect import doctor, models
 from edgebrain.cli.phantom import phantom
-from edgebrain.errors import EXIT_USAGE
+from edgebrain.errors import EXIT_INTERRUPTED, EXIT_USAGE
 
 # Typer brings its own copy of click since 0.26; this finds the base class of parse errors in both.
 _ParseError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -90,4 +90,6 @@ def parse_and_run(arguments: Sequence[str]) -> int:
         return EXIT_USAGE
     except typer.Abort as error:
         raise KeyboardInterrupt from error
+    if code == EXIT_INTERRUPTED:  # newer typer makes this code of the interrupt, and no command of ours gives it
+        raise KeyboardInterrupt
     return code if isinstance(code, int) else 0

@@ -55,9 +55,12 @@ def benchmark(
 
     Every case is measured in a process of its own. Figures have 95 % intervals.
 
-    Examples:
+    Some calls:
+
       edgebrain benchmark
+
       edgebrain benchmark scans/ --engine all --json after.json
+
       edgebrain benchmark --compare before.json after.json
     """
     from edgebrain.cli.run_benchmark import BenchmarkRequest, run_benchmark_command

@@ -52,7 +52,8 @@ def classify(
 ) -> int:
     """Classify scans: glioma, meningioma, pituitary tumour or no tumour, with a calibrated probability.
 
-    Examples:
+    Some calls:
+
       edgebrain classify scan.png
 
       edgebrain classify -r study/ --format jsonl --output results.jsonl --resume

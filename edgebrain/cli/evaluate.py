@@ -26,7 +26,8 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     stress: Annotated[
-        bool, typer.Option("--stress", help="Also measure under changes of contrast, sharpness, geometry and frame.")
+        bool,
+        typer.Option("--stress", help="Also measure on scans changed in 36 ways, from contrast to marks."),
     ] = False,
     probes: Annotated[
         bool, typer.Option("--probes", help="Also look for shortcuts: hide the tumour, or everything but the outline.")
@@ -36,8 +37,10 @@ def evaluate(
 
     With a CSV that has a column group (made by 'edgebrain audit --splits'), intervals count groups, not images.
 
-    Example:
+    Some calls:
+
       edgebrain evaluate splits.csv --split test --report report/
+
       edgebrain evaluate splits.csv --split test --stress --probes --report report/
     """
     from edgebrain.cli.run_evaluate import EvaluateRequest, run_evaluate

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import signal
 import sys
@@ -18,6 +20,9 @@ EXIT_TERMINATED = 143
 """What a shell reports for a program that was told to end (128 + SIGTERM)."""
 
 _STANDARD = 3  # numbers below are the standard streams
+
+_NO_THREAD = "can't start new thread"
+"""What Python says, as a RuntimeError, where there is no memory for the stack of one more."""
 
 _heard: list[int] = []
 
@@ -51,6 +56,7 @@ def guarded(arguments: Sequence[str], action: Callable[[], int]) -> int:
         action: Does what it says, and gives the exit code.
     """
     _replace_closed_streams()
+    _print_what_can_be_printed()
     try:
         code = _judged(action, debug="--debug" in arguments)
         # What is printed waits in a buffer; a disk that is full must not be found out when Python ends.
@@ -64,6 +70,10 @@ def _judged(action: Callable[[], int], *, debug: bool) -> int:
         return action()
     except KeyboardInterrupt:
         return _stopped(debug=debug)
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich leaves with 1 when its reader has gone
+            return EXIT_PIPE
+        raise
     except Exception as error:
         if _heard:
             return _stopped(debug=debug)
@@ -75,7 +85,7 @@ def _judged(action: Callable[[], int], *, debug: bool) -> int:
 
 def _stopped(*, debug: bool) -> int:
     terminated = signal.SIGTERM in _heard
-    _say(f"{'terminated' if terminated else 'interrupted'}; rows written so far are complete.", debug=debug)
+    _say(f"{'terminated' if terminated else 'interrupted'}; what was written so far is complete.", debug=debug)
     return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
 
 
@@ -92,7 +102,7 @@ def _explained(error: Exception, *, debug: bool) -> int | None:
         where = f"{printable(os.fsdecode(error.filename))}: " if isinstance(error.filename, (str, bytes)) else ""
         _say(f"cannot read or write: {where}{error.strerror or error}.", debug=debug)
         return EXIT_SOME_FAILED
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or str(error) == _NO_THREAD:
         _say("out of memory. Use a smaller --batch-size or smaller scans.", debug=debug)
         return EXIT_SOME_FAILED
     return None
@@ -124,6 +134,13 @@ def _discard(stream: TextIO) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, target)
     os.close(null)
+
+
+def _print_what_can_be_printed() -> None:
+    """Where the terminal knows few characters (Latin-1, ASCII), print others as ``?``: an ellipsis is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(errors="replace")
 
 
 def _replace_closed_streams() -> None:

@@ -15,7 +15,8 @@ def phantom(
 ) -> int:
     """Draw sample pictures that look roughly like head MRI slices. They are drawings, not scans.
 
-    Example:
+    Some calls:
+
       edgebrain phantom samples/ && edgebrain classify samples/
     """
     from edgebrain.errors import UsageError

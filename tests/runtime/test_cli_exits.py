@@ -82,6 +82,20 @@ def test_what_cannot_be_printed_is_one_error(
     assert complaint.count("\n") == 1
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_characters_that_a_terminal_does_not_know_are_no_error(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    monkeypatch.setenv("COLUMNS", "60")  # so that tables are cut, with an ellipsis
+    code, complaint = in_shell('"$@" >/dev/null', "doctor")
+    assert (code, complaint) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["models", "list"], ["models", "show"]], ids=" ".join)
+def test_a_reader_that_has_gone_is_told_by_the_exit_code(arguments: list[str]) -> None:
+    code, complaint = in_shell('set -o pipefail; "$@" | true', *arguments)
+    assert (code, complaint) == (exits.EXIT_PIPE, "")
+
+
 def test_standard_output_of_evaluate_and_phantom_that_cannot_be_written(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +121,7 @@ def test_termination_leaves_nothing_half_done(scan: Path, tmp_path: Path) -> Non
         process.terminate()
         _, complaint = process.communicate(timeout=60)
     assert process.returncode == exits.EXIT_TERMINATED == 128 + signal.SIGTERM
-    assert complaint == "edgebrain: terminated; rows written so far are complete.\n"
+    assert complaint == "edgebrain: terminated; what was written so far is complete.\n"
     assert list(out.parent.iterdir()) == []
 
 

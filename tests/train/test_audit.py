@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
-from edgebrain.labelled import Sample, read_labelled
+from edgebrain.labelled import Sample, read_labelled, write_samples
 from edgebrain.train.audit import audit, run_audit
 from edgebrain.train.audit_facts import contradict, guess_accuracy
 from edgebrain.train.audit_report import AuditReport, to_json
@@ -249,9 +249,31 @@ def test_guessing_from_a_property() -> None:
     labels = ["a"] * 6 + ["b"] * 4
     assert guess_accuracy(labels, [0] * 10) == 0.6
     assert guess_accuracy(labels, labels) == 1.0
-    assert guess_accuracy(["a", "b"], [0, 0]) == 0.0, "each is guessed from the other"
-    assert guess_accuracy(["a", "a", "b"], [0, 1, 2]) == round((0.5 + 0.5 + 0) / 3, 4)
+    assert guess_accuracy(["a", "b"], [0, 0]) == 0.0, "nobody else votes"
+    assert guess_accuracy(["a", "a", "b"], [0, 1, 2]) == 0.5, "the first by the second, which ties with the last"
     assert guess_accuracy([], []) == 0.0
+
+
+@pytest.mark.parametrize("each", [10, 37, 50])
+def test_a_property_that_says_nothing_is_worth_a_guess_among_balanced_labels(each: int) -> None:
+    labels = [label for label in "abcd" for _ in range(each)]
+    assert guess_accuracy(labels, [0] * len(labels)) == 0.25
+    assert guess_accuracy(labels, range(len(labels))) == 0.25, "no value comes twice"
+
+
+def test_what_is_read_is_not_written_over(data: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "ours.csv"
+    write_samples(manifest, read_labelled(data))
+    before = manifest.read_bytes()
+    for outputs in (manifest, None), (None, manifest):
+        with pytest.raises(UsageError, match=r"ours\.csv is read or written already"):
+            run_audit([manifest], splits_path=outputs[0], json_path=outputs[1])
+    assert manifest.read_bytes() == before
+
+
+def test_two_outputs_have_two_files(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="read or written already"):
+        run_audit([data], json_path=tmp_path / "one", splits_path=tmp_path / "one")
 
 
 def test_a_shortcut_shows(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from edgebrain.errors import UsageError
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.train import checkpoint, meta_fit
 from edgebrain.train.commands import TrainRequest, run_train
-from edgebrain.train.config import load_recipe
+from edgebrain.train.config import load_recipe, recipe_names
 from edgebrain.train.given import from_data
 from edgebrain.train.processes import Machines
 from edgebrain.train.run_all import _alone, _recipe, run_all
@@ -97,6 +97,14 @@ def test_all_leaves_out_what_goes_on_from_another_run(capsys: pytest.CaptureFixt
     ]
     assert _alone(recipes) == recipes[1:]
     assert capsys.readouterr().err.startswith("left out: edge goes on")
+
+
+def test_all_by_itself_trains_what_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = {recipe.name for recipe in _alone([load_recipe(name) for name in recipe_names()])}
+    left_out = set(recipe_names()) - kept
+    assert left_out >= {"edge", "edge-lite", "edge-second", "edge-second-stripped", "edge-stripped", "edge-wide"}
+    assert {"edge-base", "teacher", "resnet50", "cnn-tuned"} <= kept
+    assert capsys.readouterr().err.count("left out: ") == len(left_out)
 
 
 def test_files_that_the_audit_cannot_read_are_named(

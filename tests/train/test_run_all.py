@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,7 +15,7 @@ import pytest
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from edgebrain.errors import TrainingError, UsageError
+from edgebrain.errors import EXIT_INTERRUPTED, TrainingError, UsageError
 from edgebrain.labelled import Sample, read_labelled
 from edgebrain.train import run_all as running
 from edgebrain.train.config import load_recipe
@@ -155,3 +160,36 @@ def test_damaged_figures_are_a_failure_of_that_recipe(
     (tmp_path / "runs" / "edge" / "metrics.json").write_text("{")
     assert call("--splits", manifest, "-o", tmp_path / "runs", "--only", "edge") == 1
     assert "is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["train", "all", "--only", "edge-base,teacher"], ["train", "edge-base"]])
+def test_control_c_of_a_terminal_stops_everything(
+    manifest: Path, tiny_sets: Sequence[str], tmp_path: Path, command: list[str]
+) -> None:
+    # A terminal sends it to the whole group of processes, so to the workers that load scans, too.
+    sets = [word for item in (*tiny_sets, "trainer.workers=1", "trainer.epochs=1000") for word in ("--set", item)]
+    words = [
+        sys.executable,
+        "-m",
+        "edgebrain",
+        *command,
+        *sets,
+        "--splits",
+        str(manifest),
+        "-o",
+        str(tmp_path / "runs"),
+    ]
+    told = tmp_path / "stderr"
+    with told.open("wb") as stream:
+        process = subprocess.Popen(words, stdout=stream, stderr=stream, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/**/checkpoints/last.ckpt")):
+        assert process.poll() is None, told.read_text()
+        assert time.monotonic() < deadline, told.read_text()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == EXIT_INTERRUPTED, told.read_text()
+    text = told.read_text()
+    assert "DataLoader worker" not in text
+    assert "teacher (2 of 2)" not in text
+    assert text.endswith("edgebrain: interrupted; what was written so far is complete.\n")
