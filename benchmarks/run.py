@@ -48,10 +48,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="edge", metavar="NAME|DIR", help="built-in model, or a bundle's folder")
     parser.add_argument("--output", type=Path, default=Path("bench-out"), metavar="DIR", help="for benchmarks.json")
     parser.add_argument("--install", action="store_true", help="make environments for peers that are missing, with pip")
-    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md, too")
+    parser.add_argument("--write-docs", action="store_true", help="write the page in docs/, too")
     given = parser.parse_args()
-    if given.write_docs and (given.quick or given.only):
-        parser.error("--write-docs publishes whole runs only: leave --quick and --only out.")
+    if given.write_docs and (given.quick or (given.only and not given.data)):
+        parser.error("--write-docs publishes whole runs only: leave --quick out, and --only unless --data is given.")
     if given.scans is not None and given.scans < 1:
         parser.error("--scans: at least 1 is needed.")
     return given
@@ -70,6 +70,7 @@ def run_measure(name: str, plan: Plan, folder: Path) -> Findings:
     request, answer = folder / "plan.json", folder / f"{name}.json"
     request.write_text(json.dumps(asdict(plan)), encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if key not in TUNING}
+    environment["ORT_DISABLE_TELEMETRY"] = "1"  # as edgebrain does; a start without it would cost the others time
     command = [sys.executable, str(HERE / "child.py"), MEASURES[name], str(request), str(answer)]
     subprocess.run(command, env=environment, check=True)
     return findings_from(json.loads(answer.read_text(encoding="utf-8")))
@@ -112,7 +113,8 @@ def main() -> int:
     given.output.mkdir(parents=True, exist_ok=True)
     (given.output / "benchmarks.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
     if given.write_docs:
-        (HERE.parent / "docs" / "benchmarks.md").write_text(as_markdown(report), encoding="utf-8")
+        page = "benchmarks-real-slices.md" if given.data else "benchmarks.md"
+        (HERE.parent / "docs" / page).write_text(as_markdown(report), encoding="utf-8")
     return 0
 
 

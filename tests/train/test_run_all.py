@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -182,13 +183,17 @@ def test_control_c_of_a_terminal_stops_everything(
     told = tmp_path / "stderr"
     with told.open("wb") as stream:
         process = subprocess.Popen(words, stdout=stream, stderr=stream, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/**/checkpoints/last.ckpt")):
-        assert process.poll() is None, told.read_text()
-        assert time.monotonic() < deadline, told.read_text()
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=60) == EXIT_INTERRUPTED, told.read_text()
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("runs/**/checkpoints/last.ckpt")):
+            assert process.poll() is None, told.read_text()
+            assert time.monotonic() < deadline, told.read_text()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) == EXIT_INTERRUPTED, told.read_text()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     text = told.read_text()
     assert "DataLoader worker" not in text
     assert "teacher (2 of 2)" not in text
