@@ -17,7 +17,7 @@ import edgebrain
 from edgebrain import place
 from edgebrain.bundle import open_bundle
 from edgebrain.cli.app import run
-from edgebrain.errors import ExportError, GateFailed, TrainingError, UsageError
+from edgebrain.errors import EdgebrainError, ExportError, GateFailed, TrainingError, UsageError
 from edgebrain.export.pipeline import ExportRequest, export_bundle
 from edgebrain.export.verify import Limits
 from edgebrain.labelled import Sample, write_samples
@@ -182,7 +182,10 @@ def test_a_failed_replacement_never_loses_the_earlier_bundle(
         return rename(source, target)
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(ExportError, match="Permission denied") as caught, replacing(output) as folder:
+    with (
+        pytest.raises(UsageError if rescued else ExportError, match="Permission denied") as caught,
+        replacing(output) as folder,
+    ):
         (folder / "new").touch()
     assert calls == ["bundle", "new", "old"]
     kept = [p for p in tmp_path.rglob("earlier") if p.is_file()]
@@ -195,8 +198,9 @@ def test_a_failed_replacement_never_loses_the_earlier_bundle(
 
 
 def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="No space left"), replacing(tmp_path / "bundle"):
+    with pytest.raises(EdgebrainError, match="No space left") as caught, replacing(tmp_path / "bundle"):
         raise OSError(28, "No space left on device")
+    assert caught.value.exit_code == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -80,10 +80,12 @@ def test_never_standard_from_the_threshold_on(
 
 
 @given(SHARES, SHARES, SHARES, SHARES, SHARES)
+@example(one=1.0, other=1.0, first=1.0, second=0.5, confidence=0.75)
 def test_more_tumour_probability_never_means_less_urgency(
     one: float, other: float, first: float, second: float, confidence: float
 ) -> None:
-    below, point = sorted((one, other))
+    below, point = sorted((one / 2, other))  # a bundle with a standard_below above one half is refused
+    below = min(below, 0.5)
     spec = DecisionSpec(operating_point=point, standard_below=below, min_confidence=confidence)
     labels = ("tumor", "no_tumor")
     lower, higher = (

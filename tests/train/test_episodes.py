@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from edgebrain.errors import TrainingError
 from edgebrain.train.episodes import EpisodeSampler, Pool, pool_of
 
-TARGETS = np.repeat([0, 1, 2], 40).astype(np.intp)
-GROUPS = (np.arange(120) // 3).astype(np.intp)
+TARGETS = np.repeat([0, 1, 2], 42).astype(np.intp)
+GROUPS = (np.arange(126) // 3).astype(np.intp)  # none of them in two classes
 
 
 def sampler(**changes: object) -> EpisodeSampler:
