@@ -21,20 +21,31 @@ Samples = dict[str, list[dict[str, float]]]
 
 
 def one_file_commands(plan: Plan) -> dict[str, list[str]]:
-    """The command, and the bare script with the graph that the command would choose here."""
-    file = next((f for f in plan.files if f.endswith(".png")), plan.files[0])
+    """The command, and the bare script with the graphs that the command would run on the same file."""
+    file = one_file(plan)
     with closing(Classifier.load(plan.model, threads=plan.threads)) as classifier:
-        bundle, chosen = classifier.bundle, classifier.choice.artifact
         twice = READ_TWICE in classifier.classify(file).reasons
-    graph, second = bundle.folder / chosen.file, bundle.manifest.second_reader
-    asked = (bundle.folder / second.artifact.file, second.weight) if second is not None and twice else ()
+        bare = bare_script(plan, classifier, second_reader=twice)
     return {
         "classify": [
             *(sys.executable, "-m", "edgebrain", "classify", file, "--format", "jsonl"),
             *("--model", plan.model, "--threads", str(plan.threads)),
         ],
-        "bare": [sys.executable, str(HERE / "bare.py"), str(graph), file, str(plan.threads), *map(str, asked)],
+        "bare": bare,
     }
+
+
+def one_file(plan: Plan) -> str:
+    """The file that a start is measured with: a PNG where there is one."""
+    return next((f for f in plan.files if f.endswith(".png")), plan.files[0])
+
+
+def bare_script(plan: Plan, classifier: Classifier, *, second_reader: bool) -> list[str]:
+    """The bare script on one file: the graph that the classifier chose and, if asked for, its second reader's."""
+    bundle, second = classifier.bundle, classifier.bundle.manifest.second_reader
+    graph = bundle.folder / classifier.choice.artifact.file
+    more = [bundle.folder / second.artifact.file, second.weight] if second is not None and second_reader else []
+    return [sys.executable, str(HERE / "bare.py"), str(graph), one_file(plan), str(plan.threads), *map(str, more)]
 
 
 def measure(plan: Plan) -> Findings:

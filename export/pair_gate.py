@@ -8,7 +8,7 @@ what that costs.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,27 +52,30 @@ class PairGate:
         Args:
             spec: The decision that both precisions are used with.
         """
-        floats = [
-            next((a for a in b.artifacts("onnxruntime") if a.precision is Precision.FP32), None)
-            for b in (self.first, self.second)
-        ]
-        exact = floats[1]
-        if floats[0] is None or exact is None:
+        exact = _float_file(self.second)
+        if exact is None or _float_file(self.first) is None:
             return {}
         manifest = self.first.manifest
         negative = None if manifest.negative_label is None else manifest.labels.index(manifest.negative_label)
-        found = {}
-        for split in SPLITS:
-            scans = scans_of(manifest, self.samples, split)
-            if scans is not None:
-                original = self._outputs(exact, Precision.FP32, scans)
-                other = self._outputs(self.shipped, Precision.INT8, scans)
-                found[split] = Judge(scans.targets, spec, negative, Limits()).compare(original, other)
-        return found
+        found = {split: scans_of(manifest, self.samples, split) for split in SPLITS}
+        sets = {split: scans for split, scans in found.items() if scans is not None}
+        original = self._outputs(exact, Precision.FP32, sets)
+        other = self._outputs(self.shipped, Precision.INT8, sets)
+        return {
+            split: Judge(scans.targets, spec, negative, Limits()).compare(original[split], other[split])
+            for split, scans in sets.items()
+        }
 
-    def _outputs(self, file: Artifact, precision: Precision, scans: PreparedSet) -> Outputs:
+    def _outputs(self, file: Artifact, precision: Precision, sets: Mapping[str, PreparedSet]) -> dict[str, Outputs]:
         with tempfile.TemporaryDirectory(prefix="edgebrain-") as name:
             self.draft(Path(name), file)
             with closing(Classifier.load(name, engine="onnxruntime", precision=precision)) as classifier:
-                logits, outlier = outputs_on(classifier, scans)
-        return {"logits": logits} if outlier is None else {"logits": logits, "outlier": outlier}
+                found = {split: outputs_on(classifier, scans) for split, scans in sets.items()}
+        return {
+            split: {"logits": logits} if outlier is None else {"logits": logits, "outlier": outlier}
+            for split, (logits, outlier) in found.items()
+        }
+
+
+def _float_file(bundle: Bundle) -> Artifact | None:
+    return next((a for a in bundle.artifacts("onnxruntime") if a.precision is Precision.FP32), None)

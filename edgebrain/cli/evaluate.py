@@ -26,8 +26,7 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     stress: Annotated[
-        bool,
-        typer.Option("--stress", help="Also measure on scans changed in 36 ways, from contrast to marks."),
+        bool, typer.Option("--stress", help="Also measure on scans changed in many ways, from contrast to drawn marks.")
     ] = False,
     probes: Annotated[
         bool, typer.Option("--probes", help="Also look for shortcuts: hide the tumour, or everything but the outline.")
