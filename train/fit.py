@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import warnings
@@ -184,9 +185,11 @@ class _Stop(Callback):
 def _own_interrupt(stop: _Stop) -> Iterator[None]:
     """Take Ctrl+C as everywhere else: Lightning would turn it into ``exit(1)`` and leave the signal ignored."""
     main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
+    handler, process = signal.getsignal(signal.SIGINT), os.getpid()
 
     def heed(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:
+            return  # a terminal tells the workers, too, whose sudden end would be an error of the training's
         stop.asked = True
         if callable(handler):
             handler(number, frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -91,15 +90,9 @@ def training_loader(recipe: Recipe, prepared: PreparedSet, place: Place | None =
         ScanDataset(prepared, recipe.input, recipe),
         batch_sampler=DividedBatches(sampler, batch, parts, place),
         num_workers=recipe.trainer.workers,
-        worker_init_fn=_heedless,
         persistent_workers=False,  # a new worker each epoch sees the sampler's epoch and holds no state to resume
     )
     return loader, sampler
-
-
-def _heedless(_: int) -> None:
-    """Let a worker ignore Ctrl-C, which a terminal sends to it, too: its end would be an error of the training's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _by_batch(recipe: Recipe) -> bool:
