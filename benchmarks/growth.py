@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from memory import peak_resident
-from outcome import Findings, Outcome, Series
+from outcome import Curve, Findings, Outcome, Series
 from plan import Plan
+from served import Served
 
 from edgebrain.classifier import Classifier
 from edgebrain.imaging import cv2
@@ -23,16 +26,16 @@ TARGET = 1.05
 SIDES = (128, 256, 512, 1024, 2048, 4096)
 FORMATS = (".png", ".jpg", ".tif")
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
-PIECES = 10
-SMALLEST_PIECE = 32
-"""Scans; records come in batches."""
+PASSES = 10
+"""Over all files, on each side, to tell late from early."""
+LONG_RUN = Path(__file__).parent / "long_run.py"
 FORMAT_SIDE = 512
 
 
 def measure(plan: Plan) -> Findings:
     """Measure every kind of growth; images come first and grow, so that memory tells of the largest so far."""
+    early, late, before = _early_and_late(plan)
     classifier = Classifier.load(plan.model, threads=plan.threads, throughput=True)
-    early, late = _early_and_late(classifier, plan)
     scans = plan.rival_scans * 4
     with tempfile.TemporaryDirectory() as folder:
         series = [
@@ -41,15 +44,17 @@ def measure(plan: Plan) -> Findings:
             _batches(classifier, plan, scans),
             _formats(classifier, Path(folder), scans),
         ]
-    first, last = plan.checkpoints[0], plan.checkpoints[-1]
+    first, done = plan.checkpoints[0], PASSES * len(plan.files)
     return Findings(
         title="Growth",
-        how=f"{plan.threads} threads unless said otherwise; files over and over, as steady runs.",
+        how=f"{plan.threads} threads unless said otherwise; files over and over, as steady runs. Late and early scans "
+        "are those of two processes that run in turn, one of which has a long run behind it: the speed of this machine "
+        "changes more in the minute between the ends of one run.",
         outcomes=[
             Outcome(
                 "time per scan in a long run",
-                f"the last tenth of {last:,} scans",
-                f"as many scans after the first {first:,}",
+                f"scans {before:,} to {before + done:,} of a process",
+                f"scans {first:,} to {first + done:,} of another",
                 "ms",
                 late,
                 early,
@@ -60,14 +65,22 @@ def measure(plan: Plan) -> Findings:
     )
 
 
-def _early_and_late(classifier: Classifier, plan: Plan) -> tuple[list[float], list[float]]:
-    """Milliseconds per scan of PIECES pieces after the first checkpoint, and of the last PIECES pieces."""
-    first, last = plan.checkpoints[0], plan.checkpoints[-1]
-    piece = max(SMALLEST_PIECE, last // 10 // PIECES)
-    found = classifier.classify_many(itertools.islice(itertools.cycle(plan.files), last))
-    _drain(found, first)
-    pieces = [_drain(found, piece) / piece * 1e3 for _ in range((last - first) // piece)]
-    return pieces[:PIECES], pieces[-PIECES:]
+def _early_and_late(plan: Plan) -> tuple[list[float], list[float], int]:
+    """Milliseconds per scan of PASSES passes early and late in a long run, and the scans before the late ones."""
+    first, before = plan.checkpoints[0], max(0, plan.checkpoints[-1] - PASSES * len(plan.files))
+    with tempfile.TemporaryDirectory() as folder:
+        job = Path(folder) / "job.json"
+        job.write_text(
+            json.dumps({"files": plan.files, "model": plan.model, "threads": plan.threads}), encoding="utf-8"
+        )
+        runs = [Served([sys.executable, str(LONG_RUN), str(job), str(count)]) for count in (first, before)]
+        times: list[list[float]] = [[], []]
+        for turn in range(PASSES):
+            for side in (0, 1) if turn % 2 else (1, 0):
+                times[side].append(runs[side].seconds() / len(plan.files) * 1e3)
+        for run in runs:
+            run.close()
+    return times[0], times[1], before
 
 
 def _drain(found: Iterator[Prediction], count: int) -> float:
@@ -97,8 +110,9 @@ def _threads(plan: Plan, scans: int) -> Series:
 
 
 def _batches(classifier: Classifier, plan: Plan, scans: int) -> Series:
-    rows = [[str(size), f"{_rate(classifier, plan.files, max(scans, 4 * size), size):.0f}"] for size in BATCHES]
-    return Series("Batch sizes", ["batch", "scans/s"], rows)
+    found = [(size, _rate(classifier, plan.files, max(scans, 4 * size), size)) for size in BATCHES]
+    rows = [[str(size), f"{rate:.0f}"] for size, rate in found]
+    return Series("Batch sizes", ["batch", "scans/s"], rows, Curve("Batch size", "Scans per second", [*found]))
 
 
 def _formats(classifier: Classifier, folder: Path, scans: int) -> Series:
@@ -111,12 +125,14 @@ def _formats(classifier: Classifier, folder: Path, scans: int) -> Series:
 
 
 def _sides(classifier: Classifier, folder: Path, scans: int) -> Series:
-    rows = []
+    rows, points = [], []
     for side in SIDES:
         count = max(8, scans * 256**2 // side**2) if side > SIDES[1] else scans
         rate = _rate(classifier, _draw(folder, side, ".png"), count)
         rows.append([str(side), f"{1e3 / rate:.2f} ms", f"{peak_resident():.0f} MB"])
-    return Series("Image sizes, PNG", ["pixels a side", "time per scan", "peak memory so far"], rows)
+        points.append((float(side), 1e3 / rate))
+    columns = ["pixels a side", "time per scan", "peak memory so far"]
+    return Series("Image sizes, PNG", columns, rows, Curve("Pixels a side", "Milliseconds per scan", points))
 
 
 def _draw(folder: Path, side: int, suffix: str) -> list[str]:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from cold_start import bare_script, launch
-from outcome import Findings, Outcome, Series
+from outcome import Curve, Findings, Outcome, Series
 from plan import Plan
 
 from edgebrain.classifier import Classifier
@@ -94,5 +94,12 @@ def measure(plan: Plan) -> Findings:
                 target=TARGET_PEAK,
             ),
         ],
-        series=[Series("Along the way", ["scans", "resident memory", "scans/s since the row above"], rows)],
+        series=[
+            Series(
+                "Memory along the way",
+                ["scans", "resident memory", "scans/s since the row above"],
+                rows,
+                Curve("Scans of one process", "Resident memory, MB", [(float(n), used[n]) for n in plan.checkpoints]),
+            )
+        ],
     )

@@ -66,12 +66,28 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """What a plot shows of a series.
+
+    Attributes:
+        x: Name of the horizontal axis, which is logarithmic.
+        y: Name of the vertical axis, which starts at 0.
+        points: What lies on them.
+    """
+
+    x: str
+    y: str
+    points: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
 class Series:
     """Figures along the way of one run, told as they are."""
 
     title: str
     columns: list[str]
     rows: list[list[str]]
+    curve: Curve | None = None
 
 
 @dataclass(frozen=True)

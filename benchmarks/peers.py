@@ -9,11 +9,11 @@ import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
 
 from benchmark_app import served_rate
 from outcome import Findings, Outcome, Series
 from plan import Plan
+from served import Gone, Served
 
 from edgebrain.bundle import open_bundle
 from edgebrain.classifier import Classifier
@@ -64,47 +64,31 @@ class Skipped(Exception):
 
 
 class Server:
-    """A peer's process. It waits between rounds, and uses no CPU then."""
+    """A peer's process.
+
+    Raises:
+        Skipped: The peer cannot run.
+    """
 
     def __init__(self, peer: Peer, plan: Plan, folder: Path) -> None:
         graph = open_bundle(plan.model).folder / Classifier.load(plan.model).choice.artifact.file
-        job = {"files": plan.files[: plan.rival_scans], "threads": plan.threads, "graph": str(graph)}
+        job = {"files": plan.few, "threads": plan.threads, "graph": str(graph)}
         source = folder / f"{peer.name}.json"
         source.write_text(json.dumps({**job, "packages": peer.packages}), encoding="utf-8")
-        self.scans = len(plan.files[: plan.rival_scans])
-        command = [str(_python(peer, plan)), str(HERE / "peer_child.py"), peer.name, str(source)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        answer = self._read()
-        if "skipped" in answer:
+        self._scans = len(plan.few)
+        self._served = Served([str(_python(peer, plan)), str(HERE / "peer_child.py"), peer.name, str(source)])
+        if "skipped" in self._served.first:
             self.close()
-            raise Skipped(str(answer["skipped"]))
-        self.versions = str(answer["versions"])
+            raise Skipped(str(self._served.first["skipped"]))
+        self.versions = str(self._served.first["versions"])
 
     def round(self) -> float:
         """Scans per second of one round."""
-        stdin = self._stream(self._process.stdin)
-        stdin.write("again\n")
-        stdin.flush()
-        return self.scans / float(str(self._read()["seconds"]))
+        return self._scans / self._served.seconds()
 
     def close(self) -> None:
         """End the process."""
-        self._stream(self._process.stdin).close()
-        self._process.wait()
-
-    def _read(self) -> dict[str, object]:
-        line = self._stream(self._process.stdout).readline()
-        if not line:
-            raise Skipped(f"its process ended with {self._process.wait()}")
-        answer: dict[str, object] = json.loads(line)
-        return answer
-
-    @staticmethod
-    def _stream(stream: IO[str] | None) -> IO[str]:
-        assert stream is not None
-        return stream
+        self._served.close()
 
 
 def _python(peer: Peer, plan: Plan) -> Path:
@@ -150,7 +134,7 @@ def measure(plan: Plan) -> Findings:
                     ours.append(len(plan.files) / seconds(lambda: classify_all(classifier, plan.files, output)))
                     theirs.append(server.round())
                 server.close()
-            except Skipped as reason:
+            except (Skipped, Gone) as reason:
                 rows.append([peer.title, f"not measured: {reason}"])
                 continue
             rows.append([peer.title, server.versions])

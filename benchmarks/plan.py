@@ -11,15 +11,18 @@ class Plan:
 
     Attributes:
         files: Scans, as paths.
+        labels: Their labels, where they are known; else empty.
+        groups: Their groups of near-identical slices, as the labels.
         threads: Threads that each side gets.
         starts: Rounds of cold starts.
         rounds: Rounds over all files.
-        rival_scans: Scans a round of the rival, which is slow.
+        rival_scans: Scans a round of what is slow.
         rival_rounds: Rounds of the rival.
         checkpoints: Numbers of scans after which memory is looked at.
         model: Built-in bundle, or a bundle's folder.
         environments: Folder for environments of peers.
         install: Whether those may be made, with pip.
+        rival: Folder of a run that trained the rival; empty gives it random weights.
     """
 
     files: tuple[str, ...]
@@ -32,3 +35,11 @@ class Plan:
     model: str = "edge"
     environments: str = "bench-out/peers"
     install: bool = False
+    labels: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    rival: str = ""
+
+    @property
+    def few(self) -> tuple[str, ...]:
+        """Files for what is slow, spread evenly over all."""
+        return self.files[:: max(1, len(self.files) // self.rival_scans)][: self.rival_scans]

@@ -5,15 +5,21 @@ from __future__ import annotations
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from outcome import Findings, Outcome
+import numpy as np
+import numpy.typing as npt
+from outcome import Findings, Outcome, Series
 from plan import Plan
 from torchvision_way import Run, classify
+
+from edgebrain.classifier import Classifier
+from edgebrain.intervals import bootstrap, group_index, proportion
 
 TITLE = "Against a torchvision ResNet-50"
 TARGET = 50.0
 BATCHES = (1, 32)
-LABELS = 4
+LABELS = ("glioma", "meningioma", "no_tumor", "pituitary")
 
 
 def measure(plan: Plan) -> Findings:
@@ -24,11 +30,8 @@ def measure(plan: Plan) -> Findings:
     from floors import seconds
     from steady import classify_all
 
-    from edgebrain.classifier import Classifier
-
     classifier = Classifier.load(plan.model, threads=plan.threads, throughput=True)
-    few = plan.files[: plan.rival_scans]
-    rival = _rival(plan.threads)
+    few, rival = plan.few, _rival(plan)
     ours: list[float] = []
     theirs: dict[int, list[float]] = {batch: [] for batch in BATCHES}
     with tempfile.TemporaryDirectory() as folder:
@@ -39,30 +42,77 @@ def measure(plan: Plan) -> Findings:
             ours.append(len(plan.files) / seconds(lambda: classify_all(classifier, plan.files, output)))
             for batch in BATCHES:
                 theirs[batch].append(len(few) / seconds(lambda size=batch: rival(few, size)))  # type: ignore[misc]
+    speeds = [
+        Outcome(
+            f"scans per second, rival in batches of {batch}",
+            "edgebrain, file to record",
+            f"ResNet-50 in batches of {batch}, file to label",
+            "scans/s",
+            ours,
+            theirs[batch],
+            target=TARGET,
+            at_most=False,
+        )
+        for batch in BATCHES
+    ]
     return Findings(
         title=TITLE,
         how=f"{plan.threads} threads on each side. The rival decodes with Pillow, applies the transforms of the "
-        "model's documentation (resize to 256, crop to 224, normalise) and runs in inference mode. Its weights are "
-        "random, which changes nothing about its time.",
-        outcomes=[
-            Outcome(
-                f"scans per second, rival in batches of {batch}",
-                "edgebrain, file to record",
-                "ResNet-50, file to label",
-                "scans/s",
-                ours,
-                theirs[batch],
-                target=TARGET,
-                at_most=False,
-            )
-            for batch in BATCHES
-        ],
+        f"model's documentation (resize to 256, crop to 224, normalise) and runs in inference mode. {_weights(plan)}",
+        outcomes=speeds,
+        series=_accuracies(plan, classifier, rival) if plan.rival else [],
     )
 
 
-def _rival(threads: int) -> Run:
+def _weights(plan: Plan) -> str:
+    if not plan.rival:
+        return "Its weights are random, which changes nothing about its time."
+    return "Both were trained on the training split of the same splits."
+
+
+def _rival(plan: Plan) -> Run:
+    """The rival, with the weights of a run where one is named."""
     import torch
     import torchvision
 
-    torch.set_num_threads(threads)
-    return classify(torchvision.models.resnet50(weights=None, num_classes=LABELS).eval())
+    torch.set_num_threads(plan.threads)
+    net = torchvision.models.resnet50(weights=None, num_classes=len(LABELS)).eval()
+    if plan.rival:
+        net.load_state_dict(trained_weights(Path(plan.rival)))
+    return classify(net)
+
+
+def trained_weights(run: Path) -> dict[str, Any]:
+    """The weights of a run of a ResNet-50 recipe, under the names that torchvision gives them.
+
+    Raises:
+        SystemExit: The run trained something else.
+    """
+    from edgebrain.train.models import load_model
+
+    net, recipe, _ = load_model(run / "model.safetensors")
+    if recipe.architecture != "resnet50" or tuple(recipe.data.labels) != LABELS:
+        raise SystemExit(f"--rival {run}: this run trained no ResNet-50 of {', '.join(LABELS)}.")
+    weights = net.state_dict()
+    body = {name.removeprefix("body."): value for name, value in weights.items() if name.startswith("body.")}
+    return body | {"fc.weight": weights["head.weight"].flatten(1), "fc.bias": weights["head.bias"]}
+
+
+def _accuracies(plan: Plan, classifier: Classifier, rival: Run) -> list[Series]:
+    """How many of the labelled scans each side is right about."""
+    truth = np.array(plan.labels)
+    answers = {
+        "edgebrain": np.array([prediction.label for prediction in classifier.classify_many(plan.files)]),
+        "ResNet-50": np.array(LABELS)[rival(plan.files, max(BATCHES))],
+    }
+    rows = [[name, *_accuracy(found == truth, group_index(plan.groups))] for name, found in answers.items()]
+    return [Series("Right on the same scans", ["what", "scans", "accuracy", "95 % interval"], rows)]
+
+
+def _accuracy(right: npt.NDArray[np.bool_], groups: npt.NDArray[np.intp]) -> tuple[str, str, str]:
+    every = np.ones(len(right), bool)
+    found = proportion(right, every, groups, bootstrap(lambda w: w @ right / w.sum(1), len(right), groups))
+    assert found.value is not None
+    assert found.low is not None
+    assert found.high is not None
+    return f"{right.sum()} of {len(right)}", f"{found.value:.1%}", f"{found.low:.1%} to {found.high:.1%}"

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +17,8 @@ from pathlib import Path
 from machine import busy, library_versions, machine_facts, model_facts
 from outcome import Findings, findings_from
 from plan import Plan
-from scans import draw_scans, find_scans
+from plots import SHOWN, draw_plots
+from scans import draw_scans, find_scans, held_out_scans
 from tables import Report, as_markdown, as_text
 
 HERE = Path(__file__).parent
@@ -43,8 +45,16 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="so little that it only shows that everything runs")
     parser.add_argument("--scans", type=int, metavar="N", help="number of different files (240; 16 with --quick)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="real scans, instead of drawn ones")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR|CSV", help="real scans: a folder's, or the test split of splits"
+    )
     parser.add_argument("--only", action="append", choices=list(MEASURES), help="only this measure; may be repeated")
+    parser.add_argument(
+        "--rival",
+        type=Path,
+        metavar="RUN",
+        help="a run that trained a ResNet-50, to measure how often it is right",
+    )
     parser.add_argument("--model", default="edge", metavar="NAME|DIR", help="built-in model, or a bundle's folder")
     parser.add_argument("--output", type=Path, default=Path("bench-out"), metavar="DIR", help="for benchmarks.json")
     parser.add_argument("--install", action="store_true", help="make environments for peers that are missing, with pip")
@@ -52,12 +62,14 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if given.write_docs and (given.quick or (given.only and not given.data)):
         parser.error("--write-docs publishes whole runs only: leave --quick out, and --only unless --data is given.")
+    if given.rival and not (given.data and given.data.is_file()):
+        parser.error("--rival: accuracy needs labels; give splits with --data.")
     if given.scans is not None and given.scans < 1:
         parser.error("--scans: at least 1 is needed.")
     return given
 
 
-def make_plan(files: list[str], model: str, *, quick: bool) -> Plan:
+def make_plan(files: Sequence[str], model: str, *, quick: bool) -> Plan:
     """How much is measured."""
     threads = len(os.sched_getaffinity(0))
     if quick:
@@ -90,20 +102,18 @@ def main() -> int:
     count = given.scans or (16 if given.quick else 240)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        files = find_scans(given.data, count) if given.data else draw_scans(folder, count)
-        plan = make_plan(files, given.model, quick=given.quick)
+        plan, what = chosen_scans(given, folder, count)
         plan = replace(plan, environments=str(given.output.resolve() / "peers"), install=given.install)
         findings = {}
         for name in given.only or MEASURES:
             sys.stderr.write(f"measuring: {name} ...\n")
             findings[name] = run_measure(name, plan, folder)
-    what = "scans of a folder" if given.data else "drawn phantoms, 224 and 512 pixels a side, half PNG, half JPEG"
     report = Report(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]),
         quick=given.quick,
         busy=was_busy,
-        scans=f"{len(files)} files: {what}",
+        scans=f"{len(plan.files)} files: {what}",
         machine=facts,
         libraries=library_versions(),
         model=model_facts(given.model),
@@ -112,10 +122,35 @@ def main() -> int:
     sys.stdout.write(as_text(report))
     given.output.mkdir(parents=True, exist_ok=True)
     (given.output / "benchmarks.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+    plots = draw_plots(report)
+    for name, content in plots.items():
+        (given.output / f"{name}.png").write_bytes(content)
     if given.write_docs:
-        page = "benchmarks-real-slices.md" if given.data else "benchmarks.md"
-        (HERE.parent / "docs" / page).write_text(as_markdown(report), encoding="utf-8")
+        write_page(report, plots, "benchmarks-real-slices" if given.data else "benchmarks")
     return 0
+
+
+def chosen_scans(given: argparse.Namespace, folder: Path, count: int) -> tuple[Plan, str]:
+    """The plan with the scans that the command line names, and what they are in words."""
+    if given.data is None:
+        plan = make_plan(draw_scans(folder, count), given.model, quick=given.quick)
+        return plan, "drawn phantoms, 224 and 512 pixels a side, half PNG, half JPEG"
+    if not given.data.is_file():
+        return make_plan(find_scans(given.data, count), given.model, quick=given.quick), "scans of a folder"
+    files, labels, groups = held_out_scans(given.data)
+    plan = make_plan(files, given.model, quick=given.quick)
+    rival = str(given.rival.resolve()) if given.rival else ""
+    return replace(plan, labels=labels, groups=groups, rival=rival), "the test split, copies left out"
+
+
+def write_page(report: Report, plots: Mapping[str, bytes], name: str) -> None:
+    """Write a page of docs/ and its plots."""
+    docs = HERE.parent / "docs"
+    (docs / "plots").mkdir(exist_ok=True)
+    for plot, content in plots.items():
+        (docs / "plots" / f"{name}-{plot}.png").write_bytes(content)
+    shown = {SHOWN[plot]: f"plots/{name}-{plot}.png" for plot in plots}
+    (docs / f"{name}.md").write_text(as_markdown(report, shown), encoding="utf-8")
 
 
 if __name__ == "__main__":

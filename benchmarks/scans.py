@@ -47,3 +47,29 @@ def find_scans(folder: Path, count: int) -> list[str]:
         raise SystemExit(f"{folder} has no scans. Name another folder with --data, or leave --data out.")
     step = max(1, len(found) // count)
     return found[::step][:count]
+
+
+def held_out_scans(splits: Path) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The scans of the test split that repeat no other.
+
+    Args:
+        splits: CSV, as ``edgebrain audit --splits`` and training runs write it.
+
+    Returns:
+        Their paths, labels and groups.
+
+    Raises:
+        SystemExit: It has none, or is no such list.
+    """
+    from edgebrain.errors import EdgebrainError
+    from edgebrain.labelled import ANY_TUMOR, NOT_BRAIN_MRI, read_labelled
+
+    try:
+        samples = read_labelled(splits, split="test")
+    except EdgebrainError as error:
+        raise SystemExit(str(error)) from error
+    found = [s for s in samples if not s.copy_of and s.label not in (ANY_TUMOR, NOT_BRAIN_MRI)]
+    if not found:
+        raise SystemExit(f"{splits} has no scans in a split named test.")
+    paths, labels, groups = zip(*((sample.path, sample.label, sample.group) for sample in found), strict=True)
+    return paths, labels, groups

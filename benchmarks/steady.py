@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from bare import Bare
 from floors import BareGraph, Bytes8, decode_all, seconds
 from outcome import Findings, Outcome
 from plan import Plan
@@ -26,13 +27,16 @@ def measure(plan: Plan) -> Findings:
     encoded = [np.fromfile(file, np.uint8) for file in files]
     ready = [next(classifier.read(file)).prepared for file in files]
     images = np.stack([prepared.image for prepared in ready if prepared is not None])
-    graphs, parts = bare_graphs(classifier, images, plan.threads)
+    twice = [bool(classifier.engine.run(image[np.newaxis]).get("readers", [1])[0] > 1) for image in images]
+    graphs, parts = bare_graphs(classifier, images, twice, plan.threads)
+    script = bare_sessions(classifier, plan.threads)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "records.jsonl"
         work: dict[str, Callable[[], None]] = {
             "ours": lambda: classify_all(classifier, files, output),
             "decode": lambda: decode_all(encoded, plan.threads),
             "graph": lambda: run_all(graphs),
+            "bare": lambda: label_all(script, files, twice, output),
         }
         samples: dict[str, list[float]] = {name: [] for name in work}
         for task in work.values():
@@ -45,7 +49,8 @@ def measure(plan: Plan) -> Findings:
         title="Steady throughput",
         how=f"{len(files)} scans a round, {plan.threads} threads on each side. Ours reads, checks, hashes, decodes, "
         "crops, infers, calibrates, decides and writes JSONL to a file; decoding alone has the bytes in memory, and "
-        "the graph alone has its tensors ready. A second reader's graph runs on the scans that it is asked about.",
+        "the graph alone has its tensors ready. The warm bare script decodes, resizes, infers and writes the label of "
+        "one file after the other. A second reader's graph runs on the scans that it is asked about.",
         outcomes=[
             Outcome(
                 "file to record",
@@ -56,30 +61,44 @@ def measure(plan: Plan) -> Findings:
                 floor,
                 target=TARGET,
             ),
+            Outcome("the same", "edgebrain, per scan", "bare script, warm", "ms", samples["ours"], samples["bare"]),
             Outcome("share of decoding", "decoding alone", "edgebrain", "ms", samples["decode"], samples["ours"]),
             Outcome("share of the graph", parts, "edgebrain", "ms", samples["graph"], samples["ours"]),
         ],
     )
 
 
-def bare_graphs(classifier: Classifier, images: Bytes8, threads: int) -> tuple[list[BareGraph], str]:
+def bare_graphs(classifier: Classifier, images: Bytes8, twice: list[bool], threads: int) -> tuple[list[BareGraph], str]:
     """The graphs of a model alone, each on the images that it reads, and what that is in words."""
     artifact, bundle = classifier.choice.artifact, classifier.bundle
     first = BareGraph(bundle.read(artifact), images, threads)
     said = f"{artifact.file}, batch {first.batch}"
     second = bundle.manifest.second_reader
-    asked = images[[classifier.engine.run(image[np.newaxis]).get("readers", [1])[0] > 1 for image in images]]
-    if second is None or not len(asked):
+    if second is None or not any(twice):
         return [first], f"graph alone ({said})"
-    other = BareGraph(bundle.read(second.artifact), asked, threads)
-    share = len(asked) / len(images)
+    other = BareGraph(bundle.read(second.artifact), images[twice], threads)
+    share = sum(twice) / len(twice)
     return [first, other], f"graph alone ({said}; {second.artifact.file} on {share:.0%}, batch {other.batch})"
+
+
+def bare_sessions(classifier: Classifier, threads: int) -> Bare:
+    """The bare script, warm, with the graphs that a classifier chose."""
+    bundle, second = classifier.bundle, classifier.bundle.manifest.second_reader
+    graph = str(bundle.folder / classifier.choice.artifact.file)
+    return Bare(threads, graph, *((str(bundle.folder / second.artifact.file), second.weight) if second else ()))
 
 
 def run_all(graphs: list[BareGraph]) -> None:
     """Run graphs one after the other."""
     for graph in graphs:
         graph.run()
+
+
+def label_all(script: Bare, files: tuple[str, ...], twice: list[bool], output: Path) -> None:
+    """Label files with the bare script, into a text file."""
+    with output.open("w", encoding="utf-8") as stream:
+        for file, both in zip(files, twice, strict=True):
+            stream.write(f"{file} {script.label(file, twice=both)}\n")
 
 
 def classify_all(classifier: Classifier, files: tuple[str, ...], output: Path) -> None:

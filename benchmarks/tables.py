@@ -58,9 +58,18 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= FEW_DIGITS else f"{value:.3g}"
 
 
+def value_of(outcome: Outcome) -> str:
+    """The value of an outcome with its unit."""
+    return f"{outcome.value:.2f}{_sign(outcome)}"
+
+
+def _sign(outcome: Outcome) -> str:
+    return "x" if outcome.kind == "ratio" else f" {outcome.unit}"
+
+
 def _row(outcome: Outcome) -> tuple[str, ...]:
     low, high = outcome.interval
-    sign = "x" if outcome.kind == "ratio" else f" {outcome.unit}"
+    sign = _sign(outcome)
     target = "-"
     if outcome.target is not None:
         target = f"{'<=' if outcome.at_most else '>='} {outcome.target:g}{sign}"
@@ -72,7 +81,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     return (
         outcome.name,
         *sides,
-        f"{outcome.value:.2f}{sign}",
+        value_of(outcome),
         "one run" if single else f"{low:.2f} to {high:.2f}",
         target,
         {None: "-", True: "yes", False: "NO"}[outcome.met],
@@ -121,8 +130,13 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def as_markdown(report: Report) -> str:
-    """For docs/benchmarks.md."""
+def as_markdown(report: Report, plots: Mapping[str, str]) -> str:
+    """A page for docs/.
+
+    Args:
+        report: What it tells.
+        plots: What each plot shows, and its path relative to the page.
+    """
     lines = [
         "# Benchmarks",
         "",
@@ -136,6 +150,7 @@ def as_markdown(report: Report) -> str:
         "",
         *(f"- {line}" for line in _about(report)),
         *(f"\n**{note}**" for note in _warnings(report)),
+        *(f"\n![{shown}]({path})" for shown, path in plots.items()),
     ]
     for found in report.findings.values():
         lines += ["", f"## {found.title}", ""]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-Run = Callable[[Sequence[str], int], None]
+Run = Callable[[Sequence[str], int], list[int]]
 
 
 def classify(net: Any) -> Run:
-    """A function that classifies files in batches of a size.
+    """A function that classifies files in batches of a size, and returns the outputs that are largest.
 
     Args:
         net: A network that takes float32 [N, 3, 224, 224].
@@ -32,9 +32,11 @@ def classify(net: Any) -> Run:
             tensor: torch.Tensor = prepare(image.convert("RGB"))
         return tensor
 
-    def run(files: Sequence[str], batch: int) -> None:
+    def run(files: Sequence[str], batch: int) -> list[int]:
+        found: list[int] = []
         with torch.inference_mode():
             for start in range(0, len(files), batch):
-                net(torch.stack([load(file) for file in files[start : start + batch]])).argmax(1).tolist()
+                found += net(torch.stack([load(file) for file in files[start : start + batch]])).argmax(1).tolist()
+        return found
 
     return run

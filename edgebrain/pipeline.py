@@ -20,6 +20,7 @@ from edgebrain.errors import UsageError
 from edgebrain.imaging import cv2
 from edgebrain.inputs import Item
 from edgebrain.portions import FileUnderWay, in_portions
+from edgebrain.readers.raster import quiet
 from edgebrain.ready import ReadyScan
 from edgebrain.side_by_side import SideBySide
 from edgebrain.types import Prediction
@@ -76,7 +77,7 @@ def _run(classifier: Classifier, paths: Iterator[Item], batch_size: int, readers
     heap.share_one_arena()
     pool = ThreadPoolExecutor(max(readers, classifier.workers), thread_name_prefix="edgebrain-read")
     together = None if classifier.workers == 1 else SideBySide(classifier, pool, readers, batch_size)
-    with _one_opencv_thread:
+    with _one_opencv_thread, quiet:  # once for all files, not twice for each
         try:
             if together is None:
                 ready = _in_order(classifier, paths, pool, window=readers + batch_size)

@@ -149,7 +149,7 @@ def _decode(encoded: AnyPixels, shape: tuple[int, int], source: str, how: int) -
     from edgebrain.imaging import cv2
 
     try:
-        with _quiet:
+        with quiet:
             decoded: AnyPixels | None = cv2.imdecode(encoded, how)
     except cv2.error as error:
         raise UnreadableScan(f"{source}: the image is damaged.", remedy=COPY_AGAIN) from error
@@ -197,4 +197,4 @@ def _set_log_level(level: int) -> int:
     return int(setter(level))
 
 
-_quiet = _Quiet()
+quiet = _Quiet()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import subprocess
@@ -9,7 +10,10 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import cv2
 import pytest
+
+from edgebrain.phantom import PhantomSpec, draw_phantom
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 
@@ -90,3 +94,74 @@ def test_startup_compares_help_with_its_parser(monkeypatch: pytest.MonkeyPatch) 
     assert importing.value == 20.0  # the third command's 30 ms over the first one's 10
     assert shown.value == 3.0  # the sixth command's 60 ms over the second one's 20
     assert [row[0] for row in found.series[0].rows] == asked
+
+
+def test_a_process_works_when_it_is_asked_and_its_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    served = importlib.import_module("served")
+    child = "print('{}', flush=True); input(); print('{\"seconds\": 2.5}', flush=True); input(); raise SystemExit(3)"
+    process = served.Served([sys.executable, "-c", child])
+    assert process.first == {}
+    assert process.seconds() == 2.5
+    with pytest.raises(served.Gone, match="ended with 3"):
+        process.seconds()
+
+
+def test_late_scans_come_from_a_process_with_a_long_run_behind_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    growth = importlib.import_module("growth")
+    monkeypatch.setattr(growth, "PASSES", 2)
+    phantom = tmp_path / "phantom.png"
+    cv2.imwrite(str(phantom), draw_phantom(PhantomSpec(side=64)))
+    plan = importlib.import_module("plan").Plan((str(phantom),) * 2, 1, 1, 1, 1, 1, (2, 9))
+    early, late, before = growth._early_and_late(plan)
+    assert before == 9 - 2 * 2
+    assert len(early) == len(late) == 2
+    assert all(milliseconds > 0 for milliseconds in early + late)
+
+
+def test_only_test_scans_that_repeat_no_other_are_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    scans = importlib.import_module("scans")
+    splits = tmp_path / "splits.csv"
+    head = "path,label,source,group,split,copy_of\n"
+    training = "a.png,glioma,s,g1,train,\n"
+    test = "b.png,glioma,s,g2,test,\nc.png,pituitary,s,g3,test,\nd.png,glioma,s,g2,test,b.png\ne.png,not_brain_mri,s,g4,test,\n"
+    for name in "abcde":
+        (tmp_path / f"{name}.png").touch()
+    splits.write_text(head + training + test, encoding="utf-8")
+    paths, labels, groups = scans.held_out_scans(splits)
+    assert [Path(path).name for path in paths] == ["b.png", "c.png"]
+    assert (labels, groups) == (("glioma", "pituitary"), ("g2", "g3"))
+    splits.write_text(head + training, encoding="utf-8")
+    with pytest.raises(SystemExit, match="has no split .test."):
+        scans.held_out_scans(splits)
+    with pytest.raises(SystemExit, match=r"no\.csv"):
+        scans.held_out_scans(tmp_path / "no.csv")
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 523])
+def test_what_is_slow_gets_files_spread_over_all(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    plan = importlib.import_module("plan").Plan(tuple(map(str, range(count))), 1, 1, 1, 4, 1, (1,))
+    assert len(plan.few) == min(4, count)
+    assert int(plan.few[-1]) >= count * 3 // 4 - 2
+
+
+def test_plots_show_which_targets_are_met_and_who_is_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    outcome, plots, tables = (importlib.import_module(name) for name in ("outcome", "plots", "tables"))
+    held = outcome.Outcome("file to record", "ours", "floor", "ms", [2.0], [1.0], target=1.18)
+    ahead = outcome.Outcome("a peer", "ours", "peer", "scans/s", [400.0], [4.0], target=1.0, at_most=False)
+    assert plots._used(held, held.value) == pytest.approx(100 * 2 / 1.18)
+    assert plots._used(ahead, ahead.value) == pytest.approx(1.0)
+    curve = outcome.Curve("Scans", "MB", [(1.0, 2.0), (10.0, 2.5)])
+    found = outcome.Findings("Steady", "", [held, ahead], [outcome.Series("Memory", [], [], curve)])
+    parts = {"created": "", "command": "", "quick": True, "busy": False, "scans": ""}
+    report = tables.Report(**parts, machine={}, libraries={}, model={}, findings={"steady": found})
+    drawn = plots.draw_plots(report)
+    assert set(drawn) == set(plots.SHOWN)
+    assert all(content.startswith(b"\x89PNG") for content in drawn.values())
+    assert outcome.findings_from(dataclasses.asdict(found)) == found
