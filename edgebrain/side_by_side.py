@@ -2,7 +2,6 @@
 
 A scan that changes threads between reading and inference costs two wake-ups and a wait for the interpreter lock, as
 much time as finding its head. Here a thread that has read a batch runs it, and nothing is handed over but the records.
-Threads read small files in turns: see :class:`_Turns`.
 """
 
 from __future__ import annotations
@@ -10,11 +9,9 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edgebrain.inputs import Item
@@ -27,10 +24,6 @@ if TYPE_CHECKING:
 
 _ROUNDS = 2
 """Shares a thread that are under way: one is worked on, and one waits while the records of others are written."""
-_WORKERS_A_READER = 4
-"""Of small scans, reading and preparing takes a fifth of the time of all, so that one thread can read for so many."""
-_SLOW_SECONDS = 2e-3
-"""A scan that takes longer to read is large; most of that time is one call of the decoder, which needs no lock."""
 
 
 class SideBySide:
@@ -49,9 +42,6 @@ class SideBySide:
         self._size = batch_size
         self._under_way = max(_ROUNDS * classifier.workers, readers)
         self._engine = threading.BoundedSemaphore(classifier.workers)
-        few = max(1, classifier.workers // _WORKERS_A_READER)
-        # Whoever asks for more threads than inference has wants them to wait for a slow disk together.
-        self._turns = _Turns(few if readers <= classifier.workers else readers)
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -86,9 +76,7 @@ class SideBySide:
         running.extend(self._pool.submit(self._classify, share) for share in shares)
 
     def _classify(self, share: list[Item]) -> list[Prediction | FileUnderWay]:
-        with self._turns.reading(len(share)):
-            read = self._read(share)
-        return self._predict(read)
+        return self._predict(self._read(share))
 
     def _read(self, share: list[Item]) -> list[ReadyScan | FileUnderWay]:
         """Read files; one of many frames stays as it is, until its turn has come."""
@@ -124,35 +112,6 @@ class SideBySide:
             running = [self._pool.submit(self._run, batch) for batch in together]
             for future in running:
                 yield from future.result()
-
-
-class _Turns:
-    """Lets a few threads read small files at a time, and any number large ones.
-
-    Some twenty calls prepare a small scan, and each gives the interpreter lock away and wants it back. Two threads that
-    do so at the same time wake each other up so often that together they read no more than one alone. A thread whose
-    turn it is not waits less than a batch takes, once: from then on the others infer while it reads. Where the scans
-    just read took long, nobody waits.
-
-    Args:
-        readers: Threads that may read small files at a time.
-    """
-
-    def __init__(self, readers: int) -> None:
-        self._free = threading.BoundedSemaphore(readers)
-        self._large = False
-
-    @contextmanager
-    def reading(self, scans: int) -> Iterator[None]:
-        """Wait for a turn, and measure what is read in it."""
-        mine = not self._large and self._free.acquire()
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._large = time.perf_counter() - began > _SLOW_SECONDS * scans
-            if mine:
-                self._free.release()
 
 
 class _Shares(Iterator[list[Item]]):

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edgebrain import Classifier, heap, side_by_side
+from edgebrain import Classifier, heap
 from edgebrain.errors import EngineFailed, UnreadableScan
 from edgebrain.inputs import Item, Middle, Partial, Refused
 from edgebrain.phantom import PhantomSpec, draw_phantom
@@ -125,51 +125,6 @@ def test_many_readers_read_at_the_same_time(make_classifier: MakeClassifier, pat
     waiting = Waiting(base.bundle, base.engine, base.choice, WORKERS)
     order = [paths[1]] * WORKERS + [paths[0]] * (readers - WORKERS) + [paths[1]] * 9
     assert len(list(run_pipeline(waiting, order, batch_size=1, readers=readers))) == len(order)
-
-
-class Counting(Classifier):
-    """Counts the threads that read at the same time once the first batches, which are read together, are through."""
-
-    def __init__(self, base: Classifier) -> None:
-        super().__init__(base.bundle, base.engine, base.choice, WORKERS)
-        self.most, self._read, self._now, self._lock = 0, 0, 0, threading.Lock()
-
-    def read(self, source: Source) -> Iterator[ReadyScan]:
-        with self._lock:
-            self._read += 1
-            self._now += 1
-            if self._read > WORKERS * BATCH:
-                self.most = max(self.most, self._now)
-        time.sleep(0.001)
-        yield from super().read(source)
-        with self._lock:
-            self._now -= 1
-
-
-def test_threads_read_small_files_in_turns(
-    make_classifier: MakeClassifier, paths: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(side_by_side, "_SLOW_SECONDS", 60.0)
-    counting = Counting(make_classifier())
-    assert [path for path, _ in answers(counting, paths * 2)] == paths * 2
-    assert counting.most == 1
-
-
-def test_nobody_waits_while_large_files_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns = side_by_side._Turns(1)
-    monkeypatch.setattr(side_by_side, "_SLOW_SECONDS", 60.0)
-    with turns.reading(1):
-        other = threading.Thread(target=lambda: turns.reading(1).__enter__(), daemon=True)
-        other.start()
-        other.join(0.05)
-        assert other.is_alive()  # it waits for its turn
-    other.join(30)
-    monkeypatch.setattr(side_by_side, "_SLOW_SECONDS", 0.0)
-    slow = side_by_side._Turns(1)
-    with slow.reading(1):
-        pass
-    with slow.reading(1), slow.reading(1):
-        pass  # whatever was read last took long, so that both go on
 
 
 @pytest.mark.parametrize("good", [0, 3, 13, 40])
