@@ -25,6 +25,7 @@ class Outcome:
         target: What the value is held to; None where it is only told.
         at_most: Whether the target is an upper limit.
         kind: Whether the value is a ratio of the two sides, or their difference in the samples' unit.
+        rival: Name of the other side among others, where it is something that a user could run instead.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Outcome:
     target: float | None = None
     at_most: bool = True
     kind: Literal["ratio", "difference"] = "ratio"
+    rival: str = ""
 
     @property
     def values(self) -> list[float]:

@@ -139,7 +139,17 @@ def measure(plan: Plan) -> Findings:
                 continue
             rows.append([peer.title, server.versions])
             outcomes.append(
-                Outcome(peer.title, "edgebrain", "peer", "scans/s", ours, theirs, target=TARGET, at_most=False)
+                Outcome(
+                    peer.title,
+                    "edgebrain",
+                    "peer",
+                    "scans/s",
+                    ours,
+                    theirs,
+                    target=TARGET,
+                    at_most=False,
+                    rival=peer.title,
+                )
             )
     rows.append(["OpenVINO benchmark_app, our graph alone", served_rate(plan)])
     return Findings(

@@ -14,9 +14,8 @@ from edgebrain.report.canvas import BLUE, GREY, INK, VERMILLION, blank, png, sty
 _WIDTH, _ROW, _MARGIN = 8.4, 0.3, 1.5
 """Inches: of a figure; of a row in it; around all rows."""
 _PANEL = 2.9
-_RATE = "scans/s"
-
-
+_LEAST_USED = 1e-3
+"""Share of a limit at which what used less is drawn: what shrank instead of growing has no place on a log axis."""
 SHOWN = {
     "targets": "How much of each limit is used",
     "speeds": "Slices per second beside other pipelines, and the neuroradiologist",
@@ -43,7 +42,7 @@ def draw_plots(report: Report) -> dict[str, bytes]:
     ]
     if held:
         figures["targets"] = _targets(held)
-    rated = [o for found in report.findings.values() for o in found.outcomes if o.unit == _RATE and not o.at_most]
+    rated = [outcome for found in report.findings.values() for outcome in found.outcomes if outcome.rival]
     if rated:
         figures["speeds"] = _speeds(rated)
     curves = [(s.title, s.curve) for found in report.findings.values() for s in found.series if s.curve]
@@ -81,16 +80,13 @@ def _targets(held: list[tuple[str, Outcome]]) -> Any:
 def _used(outcome: Outcome, value: float) -> float:
     assert outcome.target is not None
     share = value / outcome.target if outcome.at_most else outcome.target / value
-    return 100 * max(share, 1e-3)
+    return 100 * max(share, _LEAST_USED)
 
 
 def _speeds(rated: list[Outcome]) -> Any:
     ours = [statistics.median(outcome.ours_samples) for outcome in rated]
     bars = [("edgebrain, file to record", statistics.median(ours), BLUE)]
-    for outcome in rated:
-        theirs = statistics.median(outcome.against_samples)
-        name = outcome.against.partition(",")[0]
-        bars.append((outcome.name if name == "peer" else name, theirs, GREY))
+    bars += [(outcome.rival, statistics.median(outcome.against_samples), GREY) for outcome in rated]
     slow, fast = (exams * SLICES_PER_EXAM / 3600 for exams in SCANS_PER_HOUR)
     figure, axes = _rows(len(bars) + 1)
     style(axes, "Slices per second, two threads", f"Log scale. {SHORT_SOURCE}", "")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from bare import LABELS
 from outcome import Findings, Outcome, Series
 from plan import Plan
 from torchvision_way import Run, classify
@@ -19,7 +20,6 @@ from edgebrain.intervals import bootstrap, group_index, proportion
 TITLE = "Against a torchvision ResNet-50"
 TARGET = 50.0
 BATCHES = (1, 32)
-LABELS = ("glioma", "meningioma", "no_tumor", "pituitary")
 
 
 def measure(plan: Plan) -> Findings:
@@ -52,6 +52,7 @@ def measure(plan: Plan) -> Findings:
             theirs[batch],
             target=TARGET,
             at_most=False,
+            rival=f"ResNet-50 in batches of {batch}",
         )
         for batch in BATCHES
     ]

@@ -28,8 +28,8 @@ class Served:
         )
         self.first = self._read()
 
-    def ask(self) -> dict[str, object]:
-        """Let it work once.
+    def seconds(self) -> float:
+        """Let it work once, and say how long that took it.
 
         Raises:
             Gone: It ended instead.
@@ -37,11 +37,7 @@ class Served:
         stdin = _stream(self._process.stdin)
         stdin.write("again\n")
         stdin.flush()
-        return self._read()
-
-    def seconds(self) -> float:
-        """Let it work once, and say how long that took it."""
-        return float(str(self.ask()["seconds"]))
+        return float(str(self._read()["seconds"]))
 
     def close(self) -> None:
         """End the process."""

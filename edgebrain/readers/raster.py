@@ -165,9 +165,9 @@ def _decode(encoded: AnyPixels, shape: tuple[int, int], source: str, how: int) -
 
 
 class _Quiet:
-    """Keeps OpenCV's log off stderr while any thread decodes: the error that is raised says it all.
+    """Keeps OpenCV's log off stderr while any thread decodes or any run lasts: the error that is raised says it all.
 
-    The level is global in OpenCV, so it is put back when the last decoding ends. OPENCV_LOG_LEVEL, where set, rules.
+    The level is global in OpenCV, so it is put back when the last of them ends. OPENCV_LOG_LEVEL, where set, rules.
     libjpeg and libpng print some lines by themselves; those cannot be kept back from inside a process with threads.
     """
 

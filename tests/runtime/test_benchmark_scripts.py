@@ -155,7 +155,9 @@ def test_plots_show_which_targets_are_met_and_who_is_slower(monkeypatch: pytest.
     monkeypatch.syspath_prepend(str(SCRIPTS))
     outcome, plots, tables = (importlib.import_module(name) for name in ("outcome", "plots", "tables"))
     held = outcome.Outcome("file to record", "ours", "floor", "ms", [2.0], [1.0], target=1.18)
-    ahead = outcome.Outcome("a peer", "ours", "peer", "scans/s", [400.0], [4.0], target=1.0, at_most=False)
+    ahead = outcome.Outcome(
+        "a peer", "ours", "peer", "scans/s", [400.0], [4.0], target=1.0, at_most=False, rival="a peer"
+    )
     assert plots._used(held, held.value) == pytest.approx(100 * 2 / 1.18)
     assert plots._used(ahead, ahead.value) == pytest.approx(1.0)
     curve = outcome.Curve("Scans", "MB", [(1.0, 2.0), (10.0, 2.5)])

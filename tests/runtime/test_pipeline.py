@@ -24,6 +24,7 @@ from edgebrain.errors import EngineFailed, UnreadableScan, UsageError
 from edgebrain.inputs import Refused
 from edgebrain.phantom import PhantomSpec, draw_phantom
 from edgebrain.pipeline import run_pipeline
+from edgebrain.readers import raster
 from edgebrain.ready import ReadyScan, Source
 from edgebrain.types import Float32, Image8, Prediction
 
@@ -253,3 +254,20 @@ def test_a_run_puts_the_threads_of_opencv_back(fake: Classifier, tmp_path: Path)
         assert cv2.getNumThreads() == 3
     finally:
         cv2.setNumThreads(before)
+
+
+def test_a_run_silences_the_log_of_opencv_once(
+    fake: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENCV_LOG_LEVEL", raising=False)
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), draw_phantom(PhantomSpec(side=64)))
+    levels: list[int] = []
+
+    def note(level: int) -> int:
+        levels.append(level)
+        return 3
+
+    monkeypatch.setattr(raster, "_set_log_level", note)
+    assert len(list(fake.classify_many([path] * 9))) == 9
+    assert levels == [0, 3]
