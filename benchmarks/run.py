@@ -26,6 +26,7 @@ MEASURES = {
     "cold-start": "cold_start",
     "startup": "startup",
     "steady": "steady",
+    "readers": "readers",
     "memory": "memory",
     "growth": "growth",
     "rival": "rival",

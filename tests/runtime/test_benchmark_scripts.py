@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import cv2
 import pytest
 
+from edgebrain import Classifier
 from edgebrain.phantom import PhantomSpec, draw_phantom
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
@@ -141,6 +143,27 @@ def test_only_test_scans_that_repeat_no_other_are_measured(monkeypatch: pytest.M
         scans.held_out_scans(splits)
     with pytest.raises(SystemExit, match=r"no\.csv"):
         scans.held_out_scans(tmp_path / "no.csv")
+
+
+def test_the_second_reader_is_held_against_the_first_network_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    readers = importlib.import_module("readers")
+    asked: list[bool] = []
+    load = readers.Classifier.load
+
+    def noting(*arguments: Any, second_reader: bool = True, **options: Any) -> Classifier:
+        asked.append(second_reader)
+        classifier: Classifier = load(*arguments, second_reader=second_reader, **options)
+        return classifier
+
+    monkeypatch.setattr(readers.Classifier, "load", noting)
+    phantom = tmp_path / "phantom.png"
+    cv2.imwrite(str(phantom), draw_phantom(PhantomSpec(side=64)))
+    found = readers.measure(importlib.import_module("plan").Plan((str(phantom),), 1, 1, 2, 1, 1, (1,)))
+    assert asked == [True, False]
+    assert [len(o.ours_samples) == len(o.against_samples) == 2 for o in found.outcomes] == [True]
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 523])
