@@ -214,7 +214,7 @@ def _verify_png(data: bytes, header: Header, source: str) -> Header:
     return replace(header, orientation=orientation)
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of payload of each segment up to and including the first start of scan."""
     at = 2
     while True:
@@ -237,7 +237,7 @@ def _parse_jpeg(data: bytes, source: str) -> Header:
     frame: tuple[int, int, int, int] | None = None
     orientation, start, follow = 1, 0, False
     try:
-        for marker, begin, end in _jpeg_segments(data):
+        for marker, begin, end in jpeg_segments(data):
             if marker in JPEG_SOF and frame is None:
                 frame = struct.unpack_from(">BHHB", data, begin)
                 follow = marker in JPEG_PROGRESSIVE

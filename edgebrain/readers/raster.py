@@ -11,6 +11,7 @@ import numpy as np
 from edgebrain.errors import ScanTooLarge, UnreadableScan
 from edgebrain.readers.grey import Order, reduce
 from edgebrain.readers.headers import COPY_AGAIN, Header, Limits, check_limits, parse, verify
+from edgebrain.readers.jpeg_tables import colors_cannot_occur
 from edgebrain.types import AnyPixels, Scan
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def frames(data: bytes, source: str, form: str, sha256: str, limits: Limits) -> 
         check_limits(header, limits, source)
         header = verify(data, form, header, source)
         encoded, how = np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED
-        if form == "jpeg" and header.channels == COLOR_CHANNELS and _without_color(encoded, header, source):
+        if form == "jpeg" and header.channels == COLOR_CHANNELS and _without_color(data, header, source):
             how = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
         decoded = _decode(encoded, (header.height, header.width), source, how)
         grey = reduce(upright(decoded, header.orientation), "bgr", alpha=header.alpha)
@@ -122,16 +123,19 @@ def _tiff_page(buffer: bytearray, size: int, page: Page, source: str) -> tuple[A
     return pixels, order
 
 
-def _without_color(encoded: AnyPixels, header: Header, source: str) -> bool:
+def _without_color(data: bytes, header: Header, source: str) -> bool:
     """Whether a JPEG of three components holds no colour, as most grey scans that are stored so.
 
-    A copy of an eighth of the size tells, at a fifth of the price of the colours. Where it has none, the luma alone is
-    what weighing the channels would give: to the bit if they are equal, within two grey levels if colours cancel out in
-    every block.
+    The tables of many files say so. Of the others a copy of an eighth of the size tells, for less than the colours
+    would take. Where there are none, the luma alone is what weighing the channels would give: to the bit if they are
+    equal, within two grey levels if colours cancel out in every block.
     """
     from edgebrain.imaging import cv2
 
+    if colors_cannot_occur(data):
+        return True
     eighth = -(-header.height // EIGHTH), -(-header.width // EIGHTH)
+    encoded = np.frombuffer(data, np.uint8)
     small = _decode(encoded, eighth, source, cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION)
     first, second, third = (small[..., channel] for channel in range(COLOR_CHANNELS))
     return np.array_equal(first, second) and np.array_equal(second, third)
