@@ -97,18 +97,16 @@ class Bundle:
         """The verified bytes of one file.
 
         Raises:
-            InvalidManifest: The file is missing, a link or not a regular file, or a graph that reads other files.
+            InvalidManifest: The file is missing, a link or not a regular file; or it should be a graph, and is none or
+                one that reads other files.
             HashMismatch: It is not the file that the manifest was written for.
         """
         data = _read_regular(self.folder / entry.file, MAX_FILE_BYTES, entry.bytes)
         digest = hashlib.sha256(data).hexdigest()
         if digest != entry.sha256:
             raise _other_file(self.folder / entry.file, f"sha256 {digest[:12]}...", f"{entry.sha256[:12]}...")
-        if _is_onnx(entry) and refers_to_other_files(data):
-            raise InvalidManifest(
-                f"{self.folder / entry.file} keeps weights in another file (ONNX external data), which is not allowed.",
-                remedy="Export the model into one file.",
-            )
+        if _is_onnx(entry):
+            _check_onnx(self.folder / entry.file, data)
         return data
 
     def read_card(self) -> str:
@@ -135,6 +133,21 @@ def read_text(path: Path) -> str:
         InvalidManifest: It is missing, a link, not a regular file or too large.
     """
     return _read_regular(path, MAX_TEXT_BYTES).decode("utf-8", "replace")
+
+
+def _check_onnx(file: Path, data: bytes) -> None:
+    try:
+        outside = refers_to_other_files(data)
+    except ValueError as error:
+        raise InvalidManifest(
+            f"{file} is no ONNX file ({error}), although it is the file that the manifest names.",
+            remedy="Export the model again.",
+        ) from error
+    if outside:
+        raise InvalidManifest(
+            f"{file} keeps weights in another file (ONNX external data), which is not allowed.",
+            remedy="Export the model into one file.",
+        )
 
 
 def _is_onnx(entry: Artifact | HashedFile | HeadSpec) -> bool:

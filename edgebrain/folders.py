@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -16,9 +17,18 @@ def folders_in(folder: Path) -> list[Path]:
     """
     try:
         with os.scandir(folder) as entries:
-            return sorted(folder / entry.name for entry in entries if entry.is_dir() and not _hidden(entry.name))
+            return sorted(folder / entry.name for entry in entries if _is_folder(entry) and not _hidden(entry.name))
     except OSError as error:
         raise UsageError(f"Cannot list {str(folder)!r}: {error.strerror or error}.") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link that leads in a circle leads to no folder, like one that leads nowhere
+            return False
+        raise
 
 
 def scans_below(folder: Path) -> list[Path]:

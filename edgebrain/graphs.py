@@ -37,12 +37,15 @@ def refers_to_other_files(model: bytes) -> bool:
     """Whether any tensor of an ONNX model keeps its data in another file.
 
     Args:
-        model: The file's bytes. What is no valid protobuf is reported as referring elsewhere: it cannot be trusted.
+        model: The file's bytes.
+
+    Raises:
+        ValueError: They are no valid protobuf, or one nested more deeply than any model; it cannot be trusted.
     """
     try:
         return _external(memoryview(model), "model", 0)
-    except (IndexError, ValueError):
-        return True
+    except IndexError:
+        raise ValueError("cut short") from None
 
 
 def _external(data: memoryview, kind: str, depth: int) -> bool:

@@ -100,6 +100,8 @@ def read_labelled(
         samples = list(_read_folder(root, labels))
     elif root.is_file():
         samples = list(_read_manifest(root, labels, patients_apart=patients_apart))
+    elif root.exists():
+        raise UsageError(f"{str(path)!r} is neither a file nor a folder.", remedy="Write a list to a CSV file first.")
     else:
         raise UsageError(f"There is no file or folder {str(path)!r}.")
     if not samples:

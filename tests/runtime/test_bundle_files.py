@@ -96,6 +96,16 @@ def test_a_graph_with_external_data_is_refused_whatever_it_is_called(
         open_bundle(tmp_path).read(artifact)
 
 
+def test_a_file_of_the_right_hash_that_is_no_graph_is_called_so(tmp_path: Path, make_manifest: MakeManifest) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no graph at all")
+    file = describe_file(path)
+    artifact = Artifact(file.file, "onnxruntime", Precision.FP32, file.sha256, file.bytes)
+    write_manifest(tmp_path, make_manifest(artifacts=(artifact,)))
+    with pytest.raises(InvalidManifest, match=r"is no ONNX file .*although"):
+        open_bundle(tmp_path).read(artifact)
+
+
 def test_a_card_is_text_without_control_characters(bundle_folder: Path) -> None:
     (bundle_folder / "MODEL_CARD.md").write_bytes(b"# Card\r\n\x1b[2Jgone \xff\n\nend")
     assert open_bundle(bundle_folder).read_card() == "# Card\n\\x1b[2Jgone \ufffd\n\nend\n"

@@ -156,6 +156,18 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert "There is no file or folder" in message(tmp_path / "absent")
 
 
+def test_what_is_neither_file_nor_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "is neither a file nor a folder" in message(tmp_path / "pipe")
+
+
+def test_a_link_in_a_circle_hides_nothing_else(tmp_path: Path) -> None:
+    touch(tmp_path, "glioma/a.png")
+    (tmp_path / "glioma" / "circle").symlink_to("circle")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    assert len(read_labelled(tmp_path)) == 1
+
+
 def test_manifest_columns_in_any_order_and_case_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = manifest(tmp_path, "Split, LABEL,path,patient\nTraining,yes,a.png,p1\n,No,b.png,\n", encoding="utf-8-sig")
     assert read_labelled(path) == [
