@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from edgebrain.evaluation.measure import Evaluation
 from . import card_evidence
 from .evidence import Evidence
 from .gate_report import HEAD, LIMITED, NAME, Report
+from .left_out import LeftOut, section
 from .markup import percent, plain, share_missing, table
 from .verify import Comparison
 
@@ -40,6 +41,7 @@ def write_card(
     compared: Compared,
     *,
     data_name: str,
+    left_out: Sequence[LeftOut] = (),
 ) -> None:
     """Write MODEL_CARD.md.
 
@@ -50,6 +52,7 @@ def write_card(
         fitted: What the decision rests on, in words.
         compared: INT8 against fp32.
         data_name: Name of the data.
+        left_out: Models that were trained without one of the sources.
     """
     precision, evaluation = list(evidence.evaluations.items())[-1]
     parts = [
@@ -63,6 +66,7 @@ def write_card(
         _decision(manifest, fitted),
         _second_reader(manifest),
         card_evidence.elsewhere(evidence.elsewhere),
+        section(left_out),
         card_evidence.stress(evidence.stress),
         card_evidence.reliance(evidence.probes),
         _limits(manifest),

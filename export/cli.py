@@ -190,6 +190,14 @@ def recalibrate(
     data_name: Annotated[
         str | None, typer.Option("--data-name", help="Name of the data in the card; that of the CSV if not given.")
     ] = None,
+    left_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--left-out",
+            metavar="NAME=JSON",
+            help="For the card: what 'evaluate --json' gave of a model trained without that source; repeat.",
+        ),
+    ] = None,
 ) -> int:
     """Fit a model's temperature, thresholds and outlier limit on scans of the place where it is to work.
 
@@ -204,7 +212,7 @@ def recalibrate(
     """
     from edgebrain.export.recalibrate_command import run_recalibrate
 
-    return run_recalibrate(model, splits, output, version, data_name)
+    return run_recalibrate(model, splits, output, version, data_name, left_out or ())
 
 
 def pair(
@@ -227,6 +235,14 @@ def pair(
     ] = None,
     data_name: Annotated[
         str | None, typer.Option("--data-name", help="Name of the data in the card; that of the CSV if not given.")
+    ] = None,
+    left_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--left-out",
+            metavar="NAME=JSON",
+            help="For the card: what 'evaluate --json' gave of a model trained without that source; repeat.",
+        ),
     ] = None,
 ) -> int:
     """Give a model a second reader, or another one: a network that reads doubtful scans, too.
@@ -251,4 +267,5 @@ def pair(
         share=share,
         version=version,
         data_name=data_name,
+        left_out=left_out or (),
     )

@@ -32,6 +32,7 @@ from edgebrain.types import Float32
 from .contents import keep_text
 from .formats import Layout
 from .held_out import outputs_on, validation_pictures, validation_scans
+from .left_out import LeftOut
 from .pair_gate import PairGate
 from .progress import Say, silent
 from .recalibrate import Recalibrated, Recalibration, recalibrate
@@ -58,6 +59,7 @@ class Pairing:
         share: Share of the val split that is to be read twice.
         version: Of the new bundle; that of the first and ``+`` the name of the second if None.
         data_name: Name of the data for people, in the card.
+        left_out: Models that were trained without one of the sources, for the card.
         say: Told what is being done.
     """
 
@@ -68,6 +70,7 @@ class Pairing:
     share: float = SHARE
     version: str | None = None
     data_name: str = "own scans"
+    left_out: tuple[LeftOut, ...] = ()
     say: Say = silent
 
 
@@ -146,7 +149,16 @@ def pair(request: Pairing) -> Paired:
         _write(Path(folder), first, second, artifact, fit)
         gate = PairGate(first, second, artifact, samples, lambda to, file: _write(to, first, second, file, fit))
         done = recalibrate(
-            Recalibration(folder, request.samples, request.output, version, request.data_name, request.say, gate)
+            Recalibration(
+                folder,
+                request.samples,
+                request.output,
+                version,
+                request.data_name,
+                request.left_out,
+                request.say,
+                gate,
+            )
         )
     return Paired(fit, done)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgebrain.errors import EXIT_OK
@@ -19,6 +20,7 @@ def run_pair(
     share: float,
     version: str | None,
     data_name: str | None,
+    left_out: Sequence[str] = (),
 ) -> int:
     """Give a bundle a second reader, and print what that does to its figures.
 
@@ -32,14 +34,16 @@ def run_pair(
 
     from edgebrain.train.splits import one_vocabulary
 
+    from .left_out import read_left_out
     from .markup import percent, plain
     from .pair import Pairing, pair
     from .progress import telling
 
+    others = read_left_out(left_out)
     samples = one_vocabulary(read_splits(splits))
     name = data_name or ", ".join(path.stem for path in splits)
     with telling() as say:
-        done = pair(Pairing(first, second, samples, output, share, version, name, say))
+        done = pair(Pairing(first, second, samples, output, share, version, name, others, say))
     console = Console(highlight=False, markup=False)
     figures = Table("test split", "accuracy", "macro-F1", "ECE", box=None, pad_edge=False)
     for precision, found in done.measured.evaluations.items():

@@ -32,6 +32,7 @@ from .contents import keep_text
 from .evidence import gather
 from .figures import headline
 from .held_out import outputs_on, validation_pictures, validation_scans
+from .left_out import LeftOut
 from .operating_point import fit_decision
 from .outlier_limit import fit_outlier_limit
 from .progress import Say, silent
@@ -49,6 +50,7 @@ class Recalibration:
         output: Bundle folder to write; may be the bundle's own.
         version: Of the new bundle; that of the old one and ``+recalibrated`` if None.
         data_name: Name of the data for people, in the card.
+        left_out: Models that were trained without one of the sources, for the card; those of the old card are not kept.
         say: Told what is being done.
         compare: Compares the precisions of two readers with the fitted decision, by split. None for a bundle whose
             files stay: what was compared is kept.
@@ -59,6 +61,7 @@ class Recalibration:
     output: Path
     version: str | None = None
     data_name: str = "own scans"
+    left_out: tuple[LeftOut, ...] = ()
     say: Say = silent
     compare: Callable[[DecisionSpec], Mapping[str, Comparison]] | None = None
 
@@ -153,7 +156,15 @@ def _write(
         bundles.write_manifest(folder, manifest)
         comparison = None if gate is None else msgspec.convert(gate, Comparison)
         compared = Compared(comparison, both)
-        write_card(folder / bundles.CARD, manifest, evidence, words, compared, data_name=request.data_name)
+        write_card(
+            folder / bundles.CARD,
+            manifest,
+            evidence,
+            words,
+            compared,
+            data_name=request.data_name,
+            left_out=request.left_out,
+        )
     return evidence.evaluations
 
 

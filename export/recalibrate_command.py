@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgebrain.bundle import open_bundle
@@ -15,7 +16,14 @@ _FEW = 100
 """Scans below which a threshold is largely chance: one in a hundred is the share that thresholds are made for."""
 
 
-def run_recalibrate(model: str, splits: list[Path], output: Path, version: str | None, data_name: str | None) -> int:
+def run_recalibrate(  # noqa: PLR0917 - the command line
+    model: str,
+    splits: list[Path],
+    output: Path,
+    version: str | None,
+    data_name: str | None,
+    left_out: Sequence[str] = (),
+) -> int:
     """Fit a bundle's decision anew, and print it with what it gives on the test split.
 
     Raises:
@@ -28,15 +36,17 @@ def run_recalibrate(model: str, splits: list[Path], output: Path, version: str |
 
     from edgebrain.train.splits import one_vocabulary
 
+    from .left_out import read_left_out
     from .markup import percent, plain
     from .progress import telling
     from .recalibrate import Recalibration, recalibrate
 
+    others = read_left_out(left_out)
     before = open_bundle(model).manifest.decision
     samples = one_vocabulary(read_splits(splits))
     name = data_name or ", ".join(path.stem for path in splits)
     with telling() as say:
-        done = recalibrate(Recalibration(model, samples, output, version, name, say))
+        done = recalibrate(Recalibration(model, samples, output, version, name, others, say))
     if done.scans < _FEW:
         sys.stderr.write(f"The decision rests on {done.scans} scans only; with {_FEW} and more it would hold better.\n")
     console = Console(highlight=False, markup=False)
