@@ -138,7 +138,8 @@ class Classifier:
     ) -> Iterator[Prediction]:
         """Classify many files; one record per frame, in the order given, with bounded memory.
 
-        A scan that cannot be used gives a record with ``status`` ``error``; the rest goes on.
+        A scan that cannot be used gives a record with ``status`` ``error``; the rest goes on. Until the last record
+        OpenCV's log is silent and its own threads rest, in the whole process.
 
         Args:
             paths: Files.

@@ -16,19 +16,25 @@ def folders_in(folder: Path) -> list[Path]:
         UsageError: It cannot be listed.
     """
     try:
+        inside = real(folder)
         with os.scandir(folder) as entries:
-            return sorted(folder / entry.name for entry in entries if _is_folder(entry) and not _hidden(entry.name))
+            return sorted(
+                folder / entry.name for entry in entries if not _hidden(entry.name) and _is_folder(entry, inside)
+            )
     except OSError as error:
         raise UsageError(f"Cannot list {str(folder)!r}: {error.strerror or error}.") from error
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: os.DirEntry[str], inside: Path) -> bool:
+    """Whether an entry of a folder is one, too; a link that leads back to where it lies, or in a circle, is none."""
     try:
-        return entry.is_dir()
+        if not entry.is_dir():
+            return False
     except OSError as error:
-        if error.errno == errno.ELOOP:  # a link that leads in a circle leads to no folder, like one that leads nowhere
+        if error.errno == errno.ELOOP:
             return False
         raise
+    return not (entry.is_symlink() and inside.is_relative_to(real(entry.path)))
 
 
 def scans_below(folder: Path) -> list[Path]:
@@ -50,3 +56,8 @@ def _hidden(name: str) -> bool:
 def absolute(path: str | Path) -> Path:
     """Make a path absolute without following links: a data set is called what the user calls it."""
     return Path(os.path.normpath(Path(path).absolute()))
+
+
+def real(path: str | Path) -> Path:
+    """Where a path leads, links followed; unlike ``Path.resolve``, one that leads in a circle is no error."""
+    return Path(os.path.realpath(path))

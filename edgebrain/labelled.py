@@ -238,7 +238,11 @@ def _sample(row: Mapping[str, str], manifest: Path, line: int, labels: Collectio
     if not cells["path"]:
         raise _bad_line(manifest, line, "its path is empty")
     path = manifest.parent / cells["path"]
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name that no file can have
+        raise _bad_line(manifest, line, f"{cells['path']!r} cannot be a file ({error.strerror or error})") from error
+    if not there:
         raise _bad_line(manifest, line, f"there is no file {str(path)!r}")
     label = canonical_label(cells["label"], labels=labels)
     if label is None:

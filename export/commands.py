@@ -14,6 +14,7 @@ from edgebrain.types import Precision
 
 from .choices import FormatChoice
 from .formats import Format, Target, targets
+from .markup import for_people
 from .progress import Say, telling
 from .weights import REMEDY, check_header
 
@@ -164,7 +165,7 @@ def _from_run(options: Options, model: Path, wanted: tuple[Target, ...], say: Sa
             output=options.output or Path(f"{recipe.name}-bundle"),
             version=options.version,
             samples=read_labelled(data),
-            data_name=options.data_name or data.stem,
+            data_name=for_people(options.data_name or data.stem, "--data-name"),
             targets=wanted,
             calibration=own(options.calibration, calibration_samples),
             validation=own(options.validation, validation_samples),

@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 
 from edgebrain.errors import UsageError
-from edgebrain.evaluation.measure import Evaluation
+from edgebrain.evaluation.record import EVALUATION_SCHEMA, Evaluation
+from edgebrain.intervals import Estimate
 
-from .markup import percent, table
+from .markup import for_people, percent, table
 
 _HOW = "edgebrain evaluate splits.csv --split test --unique --model DIR --json > REPORT.json"
 
@@ -33,26 +34,48 @@ def read_left_out(given: Sequence[str]) -> tuple[LeftOut, ...]:
     """Read ``NAME=REPORT.json``, as ``edgebrain evaluate --json`` wrote it.
 
     Raises:
-        UsageError: One is not of that form, cannot be read, or is no such report.
+        UsageError: One is not of that form, cannot be read, is no such report or cannot be one; or two have one name.
     """
-    return tuple(_read(one) for one in given)
+    found = tuple(_read(one) for one in given)
+    if twice := [one.name for n, one in enumerate(found) if one.name in {other.name for other in found[:n]}]:
+        raise UsageError(f"--left-out has {twice[0]!r} twice.", remedy="Give each its own name.")
+    return found
 
 
 def _read(given: str) -> LeftOut:
-    name, equals, file = given.rpartition("=")
-    if not (name.strip() and equals and file):
+    name, _, file = given.partition("=")
+    if not (name.strip() and file):
         raise UsageError(f"{given!r} is not NAME=REPORT.json.", remedy=f"The report comes from: {_HOW}")
     try:
         data = Path(file).read_bytes()
     except OSError as error:
-        raise UsageError(f"Cannot read {file!r}: {error.strerror or error}.") from error
+        raise UsageError(
+            f"Cannot read {file!r}: {error.strerror or error}.", remedy="--left-out takes NAME=REPORT.json."
+        ) from error
     try:
         found = msgspec.json.decode(data, type=Evaluation)
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{file!r} is no report of an evaluation: {error}.", remedy=f"Make it with: {_HOW}") from error
-    if found.tumor is None:
-        raise UsageError(f"{file!r} is of a model that does not say whether there is a tumour.")
-    return LeftOut(" ".join(name.split()), found)
+    if wrong := _impossible(found):
+        raise UsageError(f"{file!r} cannot be shown: {wrong}.", remedy=f"Make it with: {_HOW}")
+    return LeftOut(for_people(name, "--left-out"), found)
+
+
+def _impossible(found: Evaluation) -> str:
+    """What no evaluation of this edgebrain gives, in words; empty where there is nothing of that kind."""
+    if found.schema != EVALUATION_SCHEMA:
+        return f"it has version {found.schema} of the record, and this edgebrain reads {EVALUATION_SCHEMA}"
+    tumor = found.tumor
+    if tumor is None:
+        return "its model does not say whether there is a tumour"
+    if min(tumor.tumors, tumor.others) < 0 or tumor.tumors + tumor.others != found.n:
+        return f"it has {tumor.tumors} tumours and {tumor.others} others among {found.n} scans"
+    shares = (found.accuracy, tumor.sensitivity, tumor.standard, tumor.specificity)
+    return "" if all(map(_is_share, shares)) else "a share is not between 0 and 1"
+
+
+def _is_share(estimate: Estimate) -> bool:
+    return all(value is None or 0 <= value <= 1 for value in (estimate.value, estimate.low, estimate.high))
 
 
 def section(left_out: Sequence[LeftOut]) -> str:
@@ -70,15 +93,15 @@ def section(left_out: Sequence[LeftOut]) -> str:
     ]
     return f"""## With a source left out
 
-Other models, trained as described without the source and all that nearly repeats it, on that source. They say what
-scans from a place that nobody trained on may get, better than the figures above.
+Reports of other models, each on the source that it is said to be trained without. What scans from a place that nobody
+trained on may get, they say better than the figures above.
 
 {table(head, rows)}"""
 
 
 def _row(one: LeftOut) -> list[str]:
     tumor, kinds = one.evaluation.tumor, one.evaluation.mode == "labels"
-    assert tumor is not None  # read_left_out refuses others
+    assert tumor is not None  # _impossible refuses others
     return [
         one.name.replace("|", "/"),
         f"{tumor.tumors}, {tumor.others}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgebrain.errors import UsageError
 from edgebrain.intervals import Estimate
 
 
@@ -41,3 +42,15 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def for_people(name: str, option: str) -> str:
+    """A name as a card can show it: in one line.
+
+    Raises:
+        UsageError: It is no text; the message names the option that sets it.
+    """
+    text = " ".join(name.split())
+    if not text.isprintable():  # bytes that are no UTF-8 arrive as characters that are not, either
+        raise UsageError(f"{option}: {text!r} is no text that can be printed.", remedy="Give another name.")
+    return text

@@ -25,6 +25,7 @@ from edgebrain.classifier import Classifier
 from edgebrain.decision import probabilities_of
 from edgebrain.engines.two_readers import Flags, in_doubt, read_together
 from edgebrain.errors import UsageError
+from edgebrain.folders import real
 from edgebrain.labelled import Sample
 from edgebrain.place import check_output
 from edgebrain.types import Float32
@@ -127,7 +128,7 @@ def pair(request: Pairing) -> Paired:
         raise UsageError(f"The share of scans to read twice must lie above 0 and up to 1, not be {request.share:g}.")
     first = bundles.open_bundle(request.first).first_alone()
     second = bundles.open_bundle(request.second).first_alone()
-    if request.output.resolve() == second.folder.resolve():
+    if real(request.output) == real(second.folder):
         raise UsageError(f"{request.output} is the second bundle.", remedy="Name another folder with --output.")
     _check(first, second)
     artifact = _file_of(second)

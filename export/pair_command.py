@@ -35,13 +35,13 @@ def run_pair(
     from edgebrain.train.splits import one_vocabulary
 
     from .left_out import read_left_out
-    from .markup import percent, plain
+    from .markup import for_people, percent, plain
     from .pair import Pairing, pair
     from .progress import telling
 
     others = read_left_out(left_out)
     samples = one_vocabulary(read_splits(splits))
-    name = data_name or ", ".join(path.stem for path in splits)
+    name = for_people(data_name or ", ".join(path.stem for path in splits), "--data-name")
     with telling() as say:
         done = pair(Pairing(first, second, samples, output, share, version, name, others, say))
     console = Console(highlight=False, markup=False)

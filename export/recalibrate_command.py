@@ -37,14 +37,14 @@ def run_recalibrate(  # noqa: PLR0917 - the command line
     from edgebrain.train.splits import one_vocabulary
 
     from .left_out import read_left_out
-    from .markup import percent, plain
+    from .markup import for_people, percent, plain
     from .progress import telling
     from .recalibrate import Recalibration, recalibrate
 
     others = read_left_out(left_out)
     before = open_bundle(model).manifest.decision
     samples = one_vocabulary(read_splits(splits))
-    name = data_name or ", ".join(path.stem for path in splits)
+    name = for_people(data_name or ", ".join(path.stem for path in splits), "--data-name")
     with telling() as say:
         done = recalibrate(Recalibration(model, samples, output, version, name, others, say))
     if done.scans < _FEW:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgebrain.errors import EXIT_OK, EXIT_SOME_FAILED, ScanError, UsageError
+from edgebrain.folders import real
 from edgebrain.labelled import Sample, read_labelled, write_samples
 from edgebrain.preprocessing import prepare, to_uint8
 from edgebrain.readers import read_middle
@@ -174,11 +175,11 @@ def run_audit(
 
 def _check_outputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
     """Refuse to write over what is read: splits lack the columns that only the given manifest has."""
-    taken = {path.resolve() for path in inputs}
+    taken = {real(path) for path in inputs}
     for output in outputs:
-        if output.resolve() in taken:
+        if real(output) in taken:
             raise UsageError(f"{output} is read or written already.", remedy="Name another file for what is written.")
-        taken.add(output.resolve())
+        taken.add(real(output))
 
 
 def collect(paths: Sequence[Path], *, labels: Collection[str] = ()) -> list[Sample]:

@@ -261,7 +261,7 @@ def read_record(path: Path) -> Benchmark:
                 remedy="Measure again with this edgebrain.",
             )
         return msgspec.json.decode(data, type=Benchmark)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is no benchmark record: {error}.", remedy=remedy) from error
 
 

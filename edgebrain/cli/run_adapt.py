@@ -13,6 +13,7 @@ from edgebrain.adapt.support import find_samples, read_support
 from edgebrain.adapt.write import write
 from edgebrain.cli.progress import progress
 from edgebrain.errors import EXIT_OK, UsageError, printable
+from edgebrain.folders import real
 from edgebrain.place import check_output
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _check(request: AdaptRequest) -> None:
         raise UsageError(f"--lr {request.lr}: a step has a size above 0.")
     if request.name is not None and (not request.name or not request.name.isprintable()):
         raise UsageError("--name must be text that can be printed.")
-    if request.output.resolve().is_relative_to(request.support.resolve()):
+    if real(request.output).is_relative_to(real(request.support)):
         raise UsageError(
             f"{request.output} lies in {request.support}, which holds the scans.", remedy="Name another folder."
         )

@@ -43,7 +43,7 @@ def colors_cannot_occur(data: bytes) -> bool:
         for marker, begin, end in jpeg_segments(data):
             if marker == _DHT:
                 tables.update(_symbols(data[begin:end]))
-            elif marker in _SOF_HUFFMAN and names is None:
+            elif marker in _SOF_HUFFMAN:
                 names = tuple(data[begin + 6 : end : 3])
             elif marker == _ADOBE:
                 return False

@@ -127,8 +127,8 @@ def _without_color(data: bytes, header: Header, source: str) -> bool:
     """Whether a JPEG of three components holds no colour, as most grey scans that are stored so.
 
     The tables of many files say so. Of the others a copy of an eighth of the size tells, for less than the colours
-    would take. Where there are none, the luma alone is what weighing the channels would give: to the bit if they are
-    equal, within two grey levels if colours cancel out in every block.
+    would take; it cannot tell of colours that cancel out in every block, which no scan and no photo has. Where there
+    are none, the luma alone is to the bit what weighing the channels would give.
     """
     from edgebrain.imaging import cv2
 

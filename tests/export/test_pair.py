@@ -12,10 +12,11 @@ import pytest
 
 from edgebrain import bundle as bundles
 from edgebrain.classifier import Classifier
+from edgebrain.cli.app import run
 from edgebrain.errors import UsageError
+from edgebrain.evaluation.measure import evaluate_arrays
 from edgebrain.export.formats import targets
 from edgebrain.export.pair import MOST_SHIFT, Pairing, fit_reader, pair
-from edgebrain.export.pair_command import run_pair
 from edgebrain.export.recalibrate import Recalibration, recalibrate
 from edgebrain.export.reexport import ReexportRequest, reexport
 from edgebrain.export.restore import restore
@@ -138,19 +139,17 @@ def test_the_command_says_what_it_did(
 ) -> None:
     data = tmp_path / "ours.csv"
     write_samples(data, samples)
-    code = run_pair(
-        first=str(first),
-        second=str(second),
-        splits=[data],
-        output=tmp_path / "new",
-        share=SHARE,
-        version="2.0.0",
-        data_name=None,
-    )
+    report = tmp_path / "r.json"
+    found = evaluate_arrays(("glioma", "no_tumor"), "no_tumor", ["tumor"], np.eye(2)[:1], ["prioritise"], None)
+    report.write_bytes(msgspec.json.encode(found))
+    out = tmp_path / "new"
+    given = ["--share", str(SHARE), "--model-version", "2.0.0", "--left-out", f"elsewhere={report}"]
+    code = run(["pair", str(first), str(second), "--splits", str(data), "-o", str(out), *given])
     assert code == 0
     assert "second reader: asked about" in capsys.readouterr().out
     assert bundles.open_bundle(tmp_path / "new").manifest.version == "2.0.0"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "ours.csv"]
+    assert "| elsewhere | 1, 0 |" in (out / bundles.CARD).read_text(encoding="utf-8")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "ours.csv", "r.json"]
 
 
 def test_a_second_reader_is_replaced_in_place(made: Path, samples: list[Sample], tmp_path: Path) -> None:

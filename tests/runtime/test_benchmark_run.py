@@ -171,6 +171,9 @@ def test_a_record_comes_back_as_it_was(scans: tuple[str, ...], runner: Runner, t
         path.write_text(json.dumps(tree | damage), encoding="utf-8")
         with pytest.raises(UsageError, match=said):
             read_record(path)
+    path.write_bytes(b'{"schema": 1, "model": "\xff"}')
+    with pytest.raises(UsageError, match="no benchmark record"):
+        read_record(path)
     with pytest.raises(UsageError, match="Cannot read"):
         read_record(tmp_path / "missing.json")
 

@@ -16,6 +16,7 @@ from edgebrain.readers import read
 from edgebrain.readers.jpeg_tables import colors_cannot_occur
 
 Pixels = npt.NDArray[np.uint8]
+SYMBOLS = 17  # in a segment with one table: its name, and how many codes there are of each length, come before
 DHT, SOF, SOS = b"\xff\xc4", b"\xff\xc0", b"\xff\xda"
 FEWER_CHROMA, AS_MUCH = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
 
@@ -72,9 +73,9 @@ def test_one_coloured_pixel_is_enough_to_allow_colours(head: Pixels) -> None:
     assert not colors_cannot_occur(jpeg(drawn))
 
 
-def change(data: bytes, marker: bytes, at: int, value: int) -> bytes:
-    """A byte of a segment's payload changed."""
-    place = data.index(marker) + 4 + at
+def change(data: bytes, marker: bytes, at: int, value: int, *, last: bool = False) -> bytes:
+    """A byte of a segment's payload changed, of the first of that kind or of the last."""
+    place = (data.rindex(marker, 0, data.index(SOS) + 2) if last else data.index(marker)) + 4 + at
     return data[:place] + bytes([value]) + data[place + 1 :]
 
 
@@ -93,7 +94,13 @@ ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
         pytest.param(lambda data: data[:2] + ADOBE + data[2:], id="Adobe says that components are red, green and blue"),
         pytest.param(lambda data: change(change(data, SOF, 9, 0), SOS, 3, 0), id="components of other names"),
         pytest.param(lambda data: change(data, SOS, 0, 1), id="one component in the first scan"),
-        pytest.param(lambda data: change(data, SOS, 4, 0), id="a colour with the tables of luma"),
+        pytest.param(lambda data: data.replace(SOF, b"\xff\xc2"), id="a progressive frame"),
+        pytest.param(lambda data: change(data, SOS, 4, 0), id="one colour with the tables of luma"),
+        pytest.param(lambda data: change(data, SOS, 6, 0), id="the other colour with the tables of luma"),
+        pytest.param(lambda data: change(data, SOS, 6, 1), id="differences by the table of luma"),
+        pytest.param(lambda data: change(data, SOS, 6, 16), id="coefficients by the table of luma"),
+        pytest.param(lambda data: change(data, DHT, SYMBOLS, 1, last=True), id="a symbol for a coefficient of one bit"),
+        pytest.param(lambda data: change(data, DHT, SYMBOLS, 8, last=True), id="a symbol for one of eight bits"),
         pytest.param(lambda data: without(data, DHT), id="a table that is not in the file"),
         pytest.param(lambda data: change(data, DHT, 1, 255), id="a table that is cut short"),
         pytest.param(lambda data: data[: data.index(DHT) + 9], id="a file that is cut short"),

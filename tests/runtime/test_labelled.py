@@ -168,6 +168,26 @@ def test_a_link_in_a_circle_hides_nothing_else(tmp_path: Path) -> None:
     assert len(read_labelled(tmp_path)) == 1
 
 
+@pytest.mark.parametrize(("link", "to"), [("set", "."), ("glioma/all", ".."), ("glioma/again", "../glioma")])
+def test_a_link_back_does_not_show_scans_twice(tmp_path: Path, link: str, to: str) -> None:
+    touch(tmp_path, "glioma/a.png", "no/b.png")
+    before = read_labelled(tmp_path)
+    (tmp_path / link).symlink_to(to)
+    assert read_labelled(tmp_path) == before
+
+
+def test_a_link_to_a_folder_elsewhere_is_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "store/no/b.png", "set/glioma/a.png")
+    (tmp_path / "set" / "no").symlink_to(tmp_path / "store" / "no")
+    assert sorted(s.label for s in read_labelled(tmp_path / "set")) == ["glioma", "no_tumor"]
+
+
+def test_a_name_that_no_file_can_have_is_a_wrong_line(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text(f"path,label\n{'a' * 300}.png,no\n", encoding="utf-8")
+    assert "long.csv', line 2: 'aaa" in message(path)
+
+
 def test_manifest_columns_in_any_order_and_case_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = manifest(tmp_path, "Split, LABEL,path,patient\nTraining,yes,a.png,p1\n,No,b.png,\n", encoding="utf-8-sig")
     assert read_labelled(path) == [
