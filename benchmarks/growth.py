@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from memory import peak_resident
@@ -66,20 +67,21 @@ def measure(plan: Plan) -> Findings:
 
 
 def _early_and_late(plan: Plan) -> tuple[list[float], list[float], int]:
-    """Milliseconds per scan of PASSES passes early and late in a long run, and the scans before the late ones."""
-    first, before = plan.checkpoints[0], max(0, plan.checkpoints[-1] - PASSES * len(plan.files))
-    with tempfile.TemporaryDirectory() as folder:
+    """Milliseconds per scan of PASSES passes early and after a long run, and the scans of that run."""
+    first, before = plan.checkpoints[0], plan.checkpoints[-1]
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         job = Path(folder) / "job.json"
         job.write_text(
             json.dumps({"files": plan.files, "model": plan.model, "threads": plan.threads}), encoding="utf-8"
         )
-        runs = [Served([sys.executable, str(LONG_RUN), str(job), str(count)]) for count in (first, before)]
+        runs = [
+            running.enter_context(closing(Served([sys.executable, str(LONG_RUN), str(job), str(count)])))
+            for count in (first, before)
+        ]
         times: list[list[float]] = [[], []]
         for turn in range(PASSES):
             for side in (0, 1) if turn % 2 else (1, 0):
                 times[side].append(runs[side].seconds() / len(plan.files) * 1e3)
-        for run in runs:
-            run.close()
     return times[0], times[1], before
 
 

@@ -12,7 +12,8 @@ import argparse
 from collections import defaultdict
 from pathlib import Path
 
-from edgebrain import Classifier
+from edgebrain import Classifier, Prediction
+from edgebrain.errors import EdgebrainError
 from edgebrain.labelled import read_labelled
 
 SURE = 0.9
@@ -25,19 +26,32 @@ def main() -> int:
     parser.add_argument("splits", type=Path, help="as edgebrain audit writes them")
     parser.add_argument("--model", default="edge", metavar="NAME|DIR", help="built-in model, or a bundle's folder")
     options = parser.parse_args()
-    classifier = Classifier.load(options.model)
-    samples = [s for s in read_labelled(options.splits) if s.split in UNSEEN and not s.copy_of]
+    try:
+        samples = [s for s in read_labelled(options.splits) if s.split in UNSEEN and not s.copy_of]
+        classifier = Classifier.load(options.model)
+    except EdgebrainError as error:
+        raise SystemExit(str(error)) from error
+    if not samples:
+        raise SystemExit(f"{options.splits} has no scans in a split {' or '.join(UNSEEN)}.")
+    answers: dict[str, list[Prediction]] = defaultdict(list)
+    for answer in classifier.classify_many([s.path for s in samples]):
+        answers[answer.path].append(answer)
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
-    for sample, found in zip(samples, classifier.classify_many([s.path for s in samples]), strict=True):
-        if found.label is None or sample.label not in found.probabilities:
-            continue
-        count = counts[sample.source, sample.label]
-        count[0] += 1
-        count[1] += found.label == sample.label
-        count[2] += found.label != sample.label and found.probabilities[found.label] > SURE
+    unread = 0
+    for sample in samples:
+        found = answers[sample.path][0]
+        if found.label is None or len(answers[sample.path]) > 1:
+            unread += 1
+        elif sample.label in found.probabilities:
+            count = counts[sample.source, sample.label]
+            count[0] += 1
+            count[1] += found.label == sample.label
+            count[2] += found.label != sample.label and found.probabilities[found.label] > SURE
     print("source           label        slices  agrees  sure of another")
     for (source, label), (slices, agrees, sure) in sorted(counts.items()):
         print(f"{source:16} {label:12} {slices:6}  {agrees / slices:6.1%}  {sure}")
+    if unread:
+        print(f"{unread} files could not be read, or have several frames.")
     return 0
 
 

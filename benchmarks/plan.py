@@ -42,4 +42,5 @@ class Plan:
     @property
     def few(self) -> tuple[str, ...]:
         """Files for what is slow, spread evenly over all."""
-        return self.files[:: max(1, len(self.files) // self.rival_scans)][: self.rival_scans]
+        count = min(self.rival_scans, len(self.files))
+        return tuple(self.files[n * len(self.files) // count] for n in range(count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from plan import Plan
 from torchvision_way import Run, classify
 
 from edgebrain.classifier import Classifier
+from edgebrain.errors import EdgebrainError
+from edgebrain.folders import real
 from edgebrain.intervals import bootstrap, group_index, proportion
+from edgebrain.labelled import read_labelled
 
 TITLE = "Against a torchvision ResNet-50"
 TARGET = 50.0
@@ -68,7 +72,10 @@ def measure(plan: Plan) -> Findings:
 def _weights(plan: Plan) -> str:
     if not plan.rival:
         return "Its weights are random, which changes nothing about its time."
-    return "Both were trained on the training split of the same splits."
+    return (
+        "To the run that trained it, all of these scans were test scans; that they were to edgebrain's model, too, is "
+        "what the splits are trusted for."
+    )
 
 
 def _rival(plan: Plan) -> Run:
@@ -79,8 +86,23 @@ def _rival(plan: Plan) -> Run:
     torch.set_num_threads(plan.threads)
     net = torchvision.models.resnet50(weights=None, num_classes=len(LABELS)).eval()
     if plan.rival:
+        check_unseen(Path(plan.rival), plan.files)
         net.load_state_dict(trained_weights(Path(plan.rival)))
     return classify(net)
+
+
+def check_unseen(run: Path, files: Sequence[str]) -> None:
+    """Make sure that a run had these scans in its test split.
+
+    Raises:
+        SystemExit: It had one elsewhere, or does not know one.
+    """
+    from edgebrain.train.config import SPLITS_FILE
+
+    splits = {real(sample.path): sample.split for sample in read_labelled(run / SPLITS_FILE)}
+    for file in files:
+        if splits.get(real(file)) != "test":
+            raise SystemExit(f"--rival {run}: {file} was no test scan of that run, so that it cannot be judged by it.")
 
 
 def trained_weights(run: Path) -> dict[str, Any]:
@@ -91,7 +113,10 @@ def trained_weights(run: Path) -> dict[str, Any]:
     """
     from edgebrain.train.models import load_model
 
-    net, recipe, _ = load_model(run / "model.safetensors")
+    try:
+        net, recipe, _ = load_model(run / "model.safetensors")
+    except EdgebrainError as error:
+        raise SystemExit(f"--rival {run}: {error}") from error
     if recipe.architecture != "resnet50" or tuple(recipe.data.labels) != LABELS:
         raise SystemExit(f"--rival {run}: this run trained no ResNet-50 of {', '.join(LABELS)}.")
     weights = net.state_dict()

@@ -32,6 +32,8 @@ MEASURES = {
     "rival": "rival",
     "peers": "peers",
 }
+OF_SPLITS = {"steady", "readers", "rival"}
+"""What real slices change, and what their page in docs/ has."""
 CPUS = 2
 """The targets are for two cores; on a larger machine two of them are used."""
 TUNING = (
@@ -61,13 +63,25 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--install", action="store_true", help="make environments for peers that are missing, with pip")
     parser.add_argument("--write-docs", action="store_true", help="write the page in docs/, too")
     given = parser.parse_args()
-    if given.write_docs and (given.quick or (given.only and not given.data)):
-        parser.error("--write-docs publishes whole runs only: leave --quick out, and --only unless --data is given.")
-    if given.rival and not (given.data and given.data.is_file()):
-        parser.error("--rival: accuracy needs labels; give splits with --data.")
-    if given.scans is not None and given.scans < 1:
-        parser.error("--scans: at least 1 is needed.")
+    if wrong := contradiction(given):
+        parser.error(wrong)
     return given
+
+
+def contradiction(given: argparse.Namespace) -> str:
+    """What does not fit together in a command line; empty where everything does."""
+    measures, labelled = set(given.only or MEASURES), given.data is not None and given.data.is_file()
+    if given.data is not None and not given.data.exists():
+        return f"--data: there is no file or folder {given.data}."
+    whole = measures == OF_SPLITS if labelled else given.data is None and measures == set(MEASURES)
+    if given.write_docs and (given.quick or given.scans or not whole):
+        asked = " ".join(f"--only {name}" for name in MEASURES if name in OF_SPLITS)
+        return f"--write-docs publishes whole pages: without --quick, --scans and --only, or --data SPLITS.csv {asked}."
+    if given.rival and not (labelled and "rival" in measures):
+        return "--rival: accuracy needs labels, and the measure rival; give splits with --data."
+    if given.scans is not None and (given.scans < 1 or labelled):
+        return "--scans: at least 1 is needed; of splits, the whole test split is measured."
+    return ""
 
 
 def make_plan(files: Sequence[str], model: str, *, quick: bool) -> Plan:
@@ -85,7 +99,8 @@ def run_measure(name: str, plan: Plan, folder: Path) -> Findings:
     environment = {key: value for key, value in os.environ.items() if key not in TUNING}
     environment["ORT_DISABLE_TELEMETRY"] = "1"  # as edgebrain does; a start without it would cost the others time
     command = [sys.executable, str(HERE / "child.py"), MEASURES[name], str(request), str(answer)]
-    subprocess.run(command, env=environment, check=True)
+    if code := subprocess.run(command, env=environment, check=False).returncode:
+        raise SystemExit(f"The measure {name} ended with {code}; what it said stands above.")
     return findings_from(json.loads(answer.read_text(encoding="utf-8")))
 
 

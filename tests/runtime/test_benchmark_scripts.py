@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import io
+import itertools
 import json
 import subprocess
 import sys
@@ -107,21 +109,66 @@ def test_a_process_works_when_it_is_asked_and_its_end_is_told(monkeypatch: pytes
     assert process.seconds() == 2.5
     with pytest.raises(served.Gone, match="ended with 3"):
         process.seconds()
+    process.close()
 
 
-def test_late_scans_come_from_a_process_with_a_long_run_behind_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("child", "said"),
+    [
+        ("print('{}', flush=True); raise SystemExit('no memory')", "ended with 1: no memory"),
+        ("print('{}', flush=True); input(); print('no figure', flush=True); input()", "printed 'no figure'"),
+    ],
+)
+def test_a_process_that_cannot_go_on_is_told(monkeypatch: pytest.MonkeyPatch, child: str, said: str) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    served = importlib.import_module("served")
+    process = served.Served([sys.executable, "-c", child])
+    if "input" not in child:
+        process._process.wait()
+    with pytest.raises(served.Gone, match=said):
+        process.seconds()
+    process.close()
+
+
+def test_late_scans_come_from_the_process_with_the_long_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     growth = importlib.import_module("growth")
-    monkeypatch.setattr(growth, "PASSES", 2)
-    phantom = tmp_path / "phantom.png"
-    cv2.imwrite(str(phantom), draw_phantom(PhantomSpec(side=64)))
-    plan = importlib.import_module("plan").Plan((str(phantom),) * 2, 1, 1, 1, 1, 1, (2, 9))
+    closed: list[int] = []
+
+    class Process:
+        """Takes a second a scan for every scan that it has behind it."""
+
+        def __init__(self, command: list[str]) -> None:
+            self.before = int(command[-1])
+
+        def seconds(self) -> float:
+            return float(self.before)
+
+        def close(self) -> None:
+            closed.append(self.before)
+
+    monkeypatch.setattr(growth, "Served", Process)
+    plan = importlib.import_module("plan").Plan(("a.png",), 1, 1, 1, 1, 1, (2, 5, 9))
     early, late, before = growth._early_and_late(plan)
-    assert before == 9 - 2 * 2
-    assert len(early) == len(late) == 2
-    assert all(milliseconds > 0 for milliseconds in early + late)
+    assert (set(early), set(late), before) == ({2e3}, {9e3}, 9)
+    assert len(early) == len(late) == growth.PASSES
+    assert sorted(closed) == [2, 9]
+
+
+def test_a_long_run_comes_before_the_process_says_that_it_is_ready(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    long_run = importlib.import_module("long_run")
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"files": ["a", "b"], "model": "edge", "threads": 1}), encoding="utf-8")
+    seen: list[tuple[str, ...]] = []
+    monkeypatch.setattr(long_run, "classify_all", lambda _, files, __: seen.append(files))
+    monkeypatch.setattr(sys, "argv", ["long_run.py", str(job), "5"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("again\n"))
+    long_run.main()
+    assert seen == [("a", "b", "a", "b", "a"), ("a", "b")]
+    assert [sorted(json.loads(line)) for line in capsys.readouterr().out.splitlines()] == [[], ["seconds"]]
 
 
 def test_only_test_scans_that_repeat_no_other_are_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -166,12 +213,15 @@ def test_the_second_reader_is_held_against_the_first_network_alone(
     assert [len(o.ours_samples) == len(o.against_samples) == 2 for o in found.outcomes] == [True]
 
 
-@pytest.mark.parametrize("count", [1, 3, 4, 5, 523])
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 7, 523])
 def test_what_is_slow_gets_files_spread_over_all(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     plan = importlib.import_module("plan").Plan(tuple(map(str, range(count))), 1, 1, 1, 4, 1, (1,))
-    assert len(plan.few) == min(4, count)
-    assert int(plan.few[-1]) >= count * 3 // 4 - 2
+    few = [int(name) for name in plan.few]
+    gaps = {after - before for before, after in itertools.pairwise([*few, count])}
+    assert len(few) == min(4, count)
+    assert few[0] == 0
+    assert max(gaps) - min(gaps) <= 1
 
 
 def test_plots_show_which_targets_are_met_and_who_is_slower(monkeypatch: pytest.MonkeyPatch) -> None:
