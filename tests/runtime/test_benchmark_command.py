@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import cv2
+import numpy as np
 import pytest
 
 from edgebrain.phantom import PhantomSpec, draw_phantom
@@ -123,3 +124,23 @@ def test_labels_are_compared_with_answers_on_scans_that_were_not_trained_on(
     splits.unlink()
     with pytest.raises(SystemExit, match="There is no file"):
         agreement.main()
+
+
+def test_grey_files_in_colour_are_counted_by_their_tables(
+    run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run
+    jpegs = importlib.import_module("grey_jpegs")
+    grey = draw_phantom(PhantomSpec(side=64))
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.dstack([grey] * 3), [cv2.IMWRITE_JPEG_OPTIMIZE, 1])
+    cv2.imwrite(str(tmp_path / "b.jpg"), np.dstack([grey] * 3))
+    cv2.imwrite(str(tmp_path / "c.jpg"), grey)
+    cv2.imwrite(str(tmp_path / "d.png"), grey)
+    splits = tmp_path / "splits.csv"
+    rows = [f"{name},glioma,test" for name in ("a.jpg", "b.jpg", "c.jpg", "d.png")]
+    splits.write_text("\n".join(["path,label,split", *rows]), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["grey_jpegs.py", str(splits), "--split", "test"])
+    assert jpegs.main() == 0
+    first, *times = capsys.readouterr().out.splitlines()
+    assert first == "4 scans, 3 JPEG, 2 of three components, 1 known to be grey"
+    assert len(times) == 4
