@@ -195,7 +195,8 @@ def recalibrate(
         typer.Option(
             "--left-out",
             metavar="NAME=JSON",
-            help="For the card: what 'evaluate --json' gave of a model trained without that source; repeat.",
+            help="For the card, which keeps none of the old one: what 'evaluate --json' gave of a model trained "
+            "without that source; repeat.",
         ),
     ] = None,
 ) -> int:
@@ -241,7 +242,8 @@ def pair(
         typer.Option(
             "--left-out",
             metavar="NAME=JSON",
-            help="For the card: what 'evaluate --json' gave of a model trained without that source; repeat.",
+            help="For the card, which keeps none of the old one: what 'evaluate --json' gave of a model trained "
+            "without that source; repeat.",
         ),
     ] = None,
 ) -> int:
