@@ -49,8 +49,8 @@ def measure(plan: Plan) -> Findings:
     return Findings(
         title="Growth",
         how=f"{plan.threads} threads unless said otherwise; files over and over, as steady runs. Late and early scans "
-        "are those of two processes that run in turn, one of which has a long run behind it: the speed of this machine "
-        "changes more in the minute between the ends of one run.",
+        "are those of two processes that run in turn, one of which has a long run behind it: the speed of a machine "
+        "that others share may change more in the minute between the ends of one run.",
         outcomes=[
             Outcome(
                 "time per scan in a long run",
