@@ -30,6 +30,7 @@ MakeClassifier = Callable[..., Classifier]
 DTYPES = st.sampled_from(["uint8", "uint16", "float16", "float32", "float64"])
 SIDES = st.integers(MIN_SIDE - 1, 40)
 SHAPES = st.tuples(SIDES, SIDES) | st.tuples(SIDES, SIDES, st.sampled_from([1, 3, 4])) | hnp.array_shapes(max_side=4)
+PICTURES = st.tuples(SIDES, SIDES) | st.tuples(SIDES, SIDES, st.just(3))
 
 
 @pytest.fixture
@@ -138,6 +139,63 @@ def test_batch_size_and_order_change_no_answer(which: str, tmp_path: Path, reque
                 assert (prediction.label, prediction.triage) == (expected.label, expected.triage)
                 if which == "fake":
                     assert answer(prediction) == answer(expected)
+
+
+def outcome(classifier: Classifier, source: Any) -> tuple[object, ...]:
+    """The answer, or why there is none."""
+    try:
+        return answer(classifier.classify(source))
+    except ScanError as error:
+        return (type(error), error.code)
+
+
+@given(
+    pixels=st.sampled_from(["uint8", "uint16"]).flatmap(lambda dtype: hnp.arrays(dtype, PICTURES)),
+    suffix=st.sampled_from([".png", ".tif"]),
+)
+def test_any_pixels_get_one_answer_from_path_bytes_and_array(
+    make_classifier: MakeClassifier, tmp_path_factory: pytest.TempPathFactory, pixels: Pixels, suffix: str
+) -> None:
+    classifier, path = make_classifier(), tmp_path_factory.getbasetemp() / f"any{suffix}"
+    path.write_bytes(encode(pixels, suffix))
+    assert outcome(classifier, path) == outcome(classifier, path.read_bytes()) == outcome(classifier, pixels)
+
+
+@given(pixels=hnp.arrays("uint8", st.tuples(SIDES, SIDES)), in_color=st.booleans(), tables=st.integers(0, 1))
+def test_any_grey_jpeg_gets_the_answer_of_its_pixels(
+    make_classifier: MakeClassifier, pixels: Pixels, in_color: bool, tables: int
+) -> None:
+    stored = np.dstack([pixels] * 3) if in_color else pixels
+    ok, data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_OPTIMIZE, tables])
+    assert ok
+    classifier, decoded = make_classifier(), cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    assert outcome(classifier, bytes(data)) == outcome(classifier, decoded)
+
+
+@pytest.fixture(scope="module")
+def mixed_files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Phantoms of several sizes, and two files that are no scans."""
+    folder = tmp_path_factory.mktemp("mixed")
+    contents = [encode(draw_phantom(PhantomSpec(seed, side=64 + seed))) for seed in range(6)]
+    paths = [folder / f"{number}.png" for number in range(len(contents) + 2)]
+    for path, data in zip(paths, [*contents, b"no picture", b""], strict=True):
+        path.write_bytes(data)
+    return [str(path) for path in paths]
+
+
+@given(order=st.lists(st.integers(0, 7), min_size=1, max_size=20), size=st.integers(1, 9), readers=st.integers(1, 3))
+def test_any_order_in_batches_of_any_size_gives_the_answers_of_single_scans(
+    make_classifier: MakeClassifier, mixed_files: list[str], order: list[int], size: int, readers: int
+) -> None:
+    classifier = make_classifier()
+    alone = [outcome(classifier, path) for path in mixed_files]
+    found = list(classifier.classify_many([mixed_files[k] for k in order], batch_size=size, readers=readers))
+    assert [p.path for p in found] == [mixed_files[k] for k in order]
+    for prediction, k in zip(found, order, strict=True):
+        if prediction.error is None:
+            assert answer(prediction) == alone[k]
+        else:
+            assert prediction.error.code == alone[k][1]
 
 
 @given(
