@@ -18,6 +18,7 @@ from pathlib import Path
 
 from edgebrain.bundle import MANIFEST, TEXTS, read_text
 from edgebrain.errors import BundleError, EdgebrainError, ExportError, UsageError
+from edgebrain.folders import real
 
 _WRONG_PLACE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG})
 
@@ -34,7 +35,7 @@ def check_output(output: Path) -> None:
     """
     remedy = "Name another folder with --output."
     try:
-        place = _resolved(output)
+        place = real(output)
         if output.exists() or output.is_symlink():
             if not output.is_dir():
                 raise UsageError(f"{output} is not a folder.", remedy=remedy)
@@ -49,10 +50,6 @@ def check_output(output: Path) -> None:
         raise UsageError(f"{output} cannot be used: {error.strerror}.", remedy=remedy) from error
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise UsageError(f"{output} cannot be made: {parent} is not a folder that can be written to.", remedy=remedy)
-
-
-def _resolved(output: Path) -> Path:
-    return Path(os.path.realpath(output))  # Path.resolve raises other errors for a loop of links
 
 
 def _check_contents(output: Path, remedy: str) -> None:
@@ -100,7 +97,7 @@ def replacing(output: Path) -> Iterator[Path]:
         EdgebrainError: The file system refuses for another reason, such as a full disk. What was there before is there
             again.
     """
-    output = _resolved(output)
+    output = real(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))

@@ -61,7 +61,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "arrays": frozenset(),
     "heads": PURE | {"arrays"},
     "inner": PURE | {"calibration", "metrics", "decision"},
-    "place": PURE | {"bundle"},
+    "place": PURE | {"bundle", "folders"},
     "readers": PURE | {"imaging"},
     "inputs": PURE | {"readers"},
     "files": frozenset({"errors"}),
@@ -88,7 +88,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "benchmark": RUNTIME | {""},
     "doctor": RUNTIME,
     "selftest": RUNTIME,
-    "cli": RUNTIME | {""},
+    "cli": RUNTIME | {"", "folders"},
     # Never engines, classifier, cli or export: training knows pictures and figures, not how they are served.
     "train": FIGURES
     | {
