@@ -9,6 +9,19 @@ import typer
 
 from .choices import FormatChoice, PrecisionChoice
 
+DataNameOption = Annotated[
+    str | None, typer.Option("--data-name", help="Name of the data in the card; that of the CSV if not given.")
+]
+LeftOutOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--left-out",
+        metavar="NAME=JSON",
+        help="For the card, which keeps none of the old one: what 'evaluate --json' gave of a model trained "
+        "without that source; repeat.",
+    ),
+]
+
 
 def mount(app: typer.Typer) -> None:
     """Add the commands of this half to the application."""
@@ -66,9 +79,7 @@ def export(
         typer.Option("--data", metavar="CSV", help="Splits: train calibrates, val decides, test judges."),
     ] = None,
     version: Annotated[str, typer.Option("--model-version", help="Version of a trained model.")] = "0.1.0",
-    data_name: Annotated[
-        str | None, typer.Option("--data-name", help="Name of the data in the card; the CSV's name if not given.")
-    ] = None,
+    data_name: DataNameOption = None,
     calibration_scans: Annotated[
         int, typer.Option("--calibration-scans", min=16, help="Scans that calibrate INT8.")
     ] = 512,
@@ -187,18 +198,8 @@ def recalibrate(
         str | None,
         typer.Option("--model-version", help="Version of the bundle; the old one and '+recalibrated' if not given."),
     ] = None,
-    data_name: Annotated[
-        str | None, typer.Option("--data-name", help="Name of the data in the card; that of the CSV if not given.")
-    ] = None,
-    left_out: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--left-out",
-            metavar="NAME=JSON",
-            help="For the card, which keeps none of the old one: what 'evaluate --json' gave of a model trained "
-            "without that source; repeat.",
-        ),
-    ] = None,
+    data_name: DataNameOption = None,
+    left_out: LeftOutOption = None,
 ) -> int:
     """Fit a model's temperature, thresholds and outlier limit on scans of the place where it is to work.
 
@@ -234,18 +235,8 @@ def pair(
         str | None,
         typer.Option("--model-version", help="Version of the bundle; the old one and '+second's name' if not given."),
     ] = None,
-    data_name: Annotated[
-        str | None, typer.Option("--data-name", help="Name of the data in the card; that of the CSV if not given.")
-    ] = None,
-    left_out: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--left-out",
-            metavar="NAME=JSON",
-            help="For the card, which keeps none of the old one: what 'evaluate --json' gave of a model trained "
-            "without that source; repeat.",
-        ),
-    ] = None,
+    data_name: DataNameOption = None,
+    left_out: LeftOutOption = None,
 ) -> int:
     """Give a model a second reader, or another one: a network that reads doubtful scans, too.
 

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edgebrain import Classifier
 from edgebrain.bundle import MANIFEST, describe_file, write_manifest
 from edgebrain.cli.app import run
 from edgebrain.phantom import SAMPLES, draw_phantom, sample_name
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgebrain import Classifier
     from edgebrain.manifest import Manifest
     from edgebrain.types import Scan
 
@@ -360,6 +360,12 @@ def scans_alive(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 def fake(make_classifier: Callable[..., Classifier]) -> Classifier:
     """A classifier with an engine that is not a real one."""
     return make_classifier()
+
+
+@pytest.fixture
+def real(tiny_bundle: Path) -> Classifier:
+    """A classifier with ONNX Runtime and a small graph."""
+    return Classifier.load(tiny_bundle, threads=1)
 
 
 @pytest.fixture
