@@ -17,11 +17,11 @@ from floors import seconds
 
 from edgebrain.errors import EdgebrainError
 from edgebrain.labelled import read_labelled
+from edgebrain.readers import sniff
 from edgebrain.readers.headers import parse
 from edgebrain.readers.jpeg_tables import colors_cannot_occur
+from edgebrain.readers.raster import COLOR_CHANNELS
 
-JPEG = b"\xff\xd8\xff"
-COMPONENTS = 3
 ROUNDS = 5
 LUMA = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 EIGHTH = cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION
@@ -37,8 +37,8 @@ def main() -> int:
         samples = [s for s in read_labelled(options.splits, split=options.split) if not s.copy_of]
     except EdgebrainError as error:
         raise SystemExit(str(error)) from error
-    files = [data for data in (Path(s.path).read_bytes() for s in samples) if data.startswith(JPEG)]
-    colours = [data for data in files if parse(data, "jpeg", "").channels == COMPONENTS]
+    files = [data for data in (Path(s.path).read_bytes() for s in samples) if sniff(data) == "jpeg"]
+    colours = [data for data in files if parse(data, "jpeg", "").channels == COLOR_CHANNELS]
     known = [data for data in colours if colors_cannot_occur(data)]
     print(f"{len(samples)} scans, {len(files)} JPEG, {len(colours)} of three components, {len(known)} known to be grey")
     if known:

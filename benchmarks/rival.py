@@ -95,11 +95,14 @@ def check_unseen(run: Path, files: Sequence[str]) -> None:
     """Make sure that a run had these scans in its test split.
 
     Raises:
-        SystemExit: It had one elsewhere, or does not know one.
+        SystemExit: It had one elsewhere, does not know one, or is no run.
     """
     from edgebrain.train.config import SPLITS_FILE
 
-    splits = {real(sample.path): sample.split for sample in read_labelled(run / SPLITS_FILE)}
+    try:
+        splits = {real(sample.path): sample.split for sample in read_labelled(run / SPLITS_FILE)}
+    except EdgebrainError as error:
+        raise SystemExit(f"--rival {run}: {error}") from error
     for file in files:
         if splits.get(real(file)) != "test":
             raise SystemExit(f"--rival {run}: {file} was no test scan of that run, so that it cannot be judged by it.")

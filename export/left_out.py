@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,9 @@ def read_left_out(given: Sequence[str]) -> tuple[LeftOut, ...]:
         UsageError: One is not of that form, cannot be read, is no such report or cannot be one; or two have one name.
     """
     found = tuple(_read(one) for one in given)
-    if twice := [one.name for n, one in enumerate(found) if one.name in {other.name for other in found[:n]}]:
-        raise UsageError(f"--left-out has {twice[0]!r} twice.", remedy="Give each its own name.")
+    name, times = max(Counter(one.name for one in found).items(), key=lambda item: item[1], default=("", 0))
+    if times > 1:
+        raise UsageError(f"--left-out has {name!r} twice.", remedy="Give each its own name.")
     return found
 
 

@@ -197,7 +197,7 @@ MEDICAL = (
             Pick("*/MR2_UNCR.dcm", "mri_other_body"),
             Pick("*/MR-SIEMENS-DICOM-WithOverlays.dcm", "mri_other_body"),
             Pick("*/US1_UNCR.dcm", "ultrasound"),
-            Pick("*/OB????1A.dcm", "ultrasound"),
+            Pick("*/OB????1A.dcm", "ultrasound"),  # its four letters would be taken for a mark of open work
             Pick("*/gdcm-US-ALOKA-16.dcm", "ultrasound"),
             Pick("*/color*.dcm", "ultrasound"),
         ),

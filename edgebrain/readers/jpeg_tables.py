@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import struct
 
-from edgebrain.readers.headers import jpeg_segments
+from edgebrain.readers.headers import JPEG_SOS, jpeg_segments
 
 _SOF_HUFFMAN = frozenset({0xC0, 0xC1})  # sequential, and so with all that a block has in one scan
 _DHT = 0xC4
-_SOS = 0xDA
 _ADOBE = 0xEE
 _YCC = (1, 2, 3)  # names of components that every decoder takes for luma and two of colour, unless Adobe says other
 _LENGTHS = 16  # of codes; a table begins with how many codes there are of each
@@ -47,7 +46,7 @@ def colors_cannot_occur(data: bytes) -> bool:
                 names = tuple(data[begin + 6 : end : 3])
             elif marker == _ADOBE:
                 return False
-            elif marker == _SOS:
+            elif marker == JPEG_SOS:
                 return names == _YCC and _colorless(data[begin:end], tables)
     except (ValueError, IndexError, struct.error):
         pass  # what is wrong with it, the decoder says

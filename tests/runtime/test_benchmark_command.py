@@ -95,6 +95,8 @@ def test_a_rival_is_judged_by_its_test_scans_alone(
     rows = "path,label,split\na.png,glioma,test\n" + (f"b.png,glioma,{split}\n" if split else "")
     (tmp_path / "splits.csv").write_text(rows, encoding="utf-8")
     files = (str(tmp_path / "a.png"), str(tmp_path / "b.png"))
+    with pytest.raises(SystemExit, match="There is no file"):
+        check_unseen(tmp_path / "no-run", files)
     if fair:
         check_unseen(tmp_path, files)
         return
