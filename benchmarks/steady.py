@@ -19,6 +19,8 @@ TARGET = 1.18
 REPEATS = 4
 """Times that each file comes in a round: the start and the end of a run are no part of its steady state."""
 
+Work = dict[str, Callable[[], None]]
+
 
 def measure(plan: Plan) -> Findings:
     """Run edgebrain, decoding alone and the graph alone over the same files, in turn."""
@@ -32,40 +34,49 @@ def measure(plan: Plan) -> Findings:
     script = bare_sessions(classifier, plan.threads)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "records.jsonl"
-        work: dict[str, Callable[[], None]] = {
+        work: Work = {
             "ours": lambda: classify_all(classifier, files, output),
             "decode": lambda: decode_all(encoded, plan.threads),
             "graph": lambda: run_all(graphs),
             "bare": lambda: label_all(script, files, twice, output),
         }
-        samples: dict[str, list[float]] = {name: [] for name in work}
-        for task in work.values():
-            task()
-        for turn in range(plan.rounds):
-            for name in list(work)[:: -1 if turn % 2 else 1]:
-                samples[name].append(seconds(work[name]) / len(files) * 1e3)
-    floor = [sum(pair) for pair in zip(samples["decode"], samples["graph"], strict=True)]
+        samples = in_turn(work, plan.rounds, len(files))
     return Findings(
         title="Steady throughput",
         how=f"{len(files)} scans a round, {plan.threads} threads on each side. Ours reads, checks, hashes, decodes, "
         "crops, infers, calibrates, decides and writes JSONL to a file; decoding alone has the bytes in memory, and "
         "the graph alone has its tensors ready. The warm bare script decodes, resizes, infers and writes the label of "
         "one file after the other. A second reader's graph runs on the scans that it is asked about.",
-        outcomes=[
-            Outcome(
-                "file to record",
-                "edgebrain, per scan",
-                f"decoding alone + {parts}",
-                "ms",
-                samples["ours"],
-                floor,
-                target=TARGET,
-            ),
-            Outcome("the same", "edgebrain, per scan", "bare script, warm", "ms", samples["ours"], samples["bare"]),
-            Outcome("share of decoding", "decoding alone", "edgebrain", "ms", samples["decode"], samples["ours"]),
-            Outcome("share of the graph", parts, "edgebrain", "ms", samples["graph"], samples["ours"]),
-        ],
+        outcomes=outcomes(samples, parts),
     )
+
+
+def in_turn(work: Work, rounds: int, scans: int) -> dict[str, list[float]]:
+    """Milliseconds a scan of every task: once to get warm, then all in every round, every other one backwards."""
+    samples: dict[str, list[float]] = {name: [] for name in work}
+    for task in work.values():
+        task()
+    for turn in range(rounds):
+        for name in list(work)[:: -1 if turn % 2 else 1]:
+            samples[name].append(seconds(work[name]) / scans * 1e3)
+    return samples
+
+
+def outcomes(samples: dict[str, list[float]], parts: str) -> list[Outcome]:
+    """What the samples say, side by side.
+
+    Args:
+        samples: Milliseconds a scan by task: ``ours``, ``decode``, ``graph`` and ``bare``.
+        parts: What the graph alone runs, for people.
+    """
+    floor = [sum(pair) for pair in zip(samples["decode"], samples["graph"], strict=True)]
+    ours = "edgebrain, per scan"
+    return [
+        Outcome("file to record", ours, f"decoding alone + {parts}", "ms", samples["ours"], floor, target=TARGET),
+        Outcome("the same", ours, "bare script, warm", "ms", samples["ours"], samples["bare"]),
+        Outcome("share of decoding", "decoding alone", "edgebrain", "ms", samples["decode"], samples["ours"]),
+        Outcome("share of the graph", parts, "edgebrain", "ms", samples["graph"], samples["ours"]),
+    ]
 
 
 def bare_graphs(classifier: Classifier, images: Bytes8, twice: list[bool], threads: int) -> tuple[list[BareGraph], str]:
