@@ -3,10 +3,16 @@
 Every run starts from the same weights, trains as the recipe says but for what its row leaves out, and is measured in
 float32 on slices that none of them saw: the test split as it is and under a few stresses, tumours of another source,
 healthy heads of other scanners, and pictures that are no brain MRI. The limit of the outlier score is the 99th
-percentile on the validation split, run by run.
+percentile on the validation split, run by run. A threshold can be moved and an order cannot, so that two columns say
+how well tumours of another source are told from healthy slices of the test split, and from healthy heads of elsewhere
+(areas under the ROC curve).
 
     python benchmarks/ablation.py --splits runs/edge/splits.csv --start runs/base/model.safetensors \
         --teacher runs/teacher/model.safetensors -o ablation/
+    python benchmarks/ablation.py --splits splits.csv --splits third.csv --splits pictures/pictures.csv \
+        --start runs/base/model.safetensors --measure "half of them=runs/half/model.safetensors" -o measured/
+
+With ``--measure`` nothing is trained.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ import torch
 
 from edgebrain.errors import ScanError
 from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, NOT_BRAIN_MRI, Sample, read_labelled
+from edgebrain.metrics import auroc
 from edgebrain.preprocessing import prepare
 from edgebrain.readers import read_middle
 from edgebrain.stress.changes import apply, find_stress
@@ -54,9 +61,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 class Answers(NamedTuple):
-    """Predicted label and outlier score (0 without such an output) of N scans."""
+    """Predicted label, probability of any tumour and outlier score (0 without such an output) of N scans."""
 
     label: np.ndarray[tuple[int], np.dtype[np.intp]]
+    tumor: Float32
     outlier: Float32
 
 
@@ -102,14 +110,16 @@ def judged(samples: Sequence[Sample], recipe: Recipe) -> Judged:
 
 def answers(model: Path, images: Image8) -> Answers:
     """Run a trained network in float32."""
-    net = load_model(model).net
-    labels, outliers = [], []
+    trained = load_model(model)
+    none = trained.recipe.data.labels.index(NO_TUMOR)
+    labels, tumors, outliers = [], [], []
     with torch.inference_mode():
         for start in range(0, len(images), 128):
-            out = net(torch.from_numpy(np.ascontiguousarray(images[start : start + 128, None])))
+            out = trained.net(torch.from_numpy(np.ascontiguousarray(images[start : start + 128, None])))
             labels.append(out.logits.argmax(1).numpy())
+            tumors.append(1 - out.logits.softmax(1)[:, none].numpy())
             outliers.append(np.zeros(len(out.logits), np.float32) if out.outlier is None else out.outlier.numpy())
-    return Answers(np.concatenate(labels), np.concatenate(outliers))
+    return Answers(np.concatenate(labels), np.concatenate(tumors), np.concatenate(outliers))
 
 
 def measure(model: Path, scans: Judged, recipe: Recipe) -> dict[str, float]:
@@ -119,13 +129,24 @@ def measure(model: Path, scans: Judged, recipe: Recipe) -> dict[str, float]:
     none = recipe.data.labels.index(NO_TUMOR)
     limit = np.quantile(found["val"].outlier, 0.99)
     figures = {name: float((found[name].label == truth).mean()) for name in ("clean", *STRESSES)}
+    figures["no_tumor called no_tumor"] = float((found["clean"].label == none)[truth == none].mean())
     if "tumours elsewhere" in found:
         figures["tumours elsewhere called a tumour"] = float((found["tumours elsewhere"].label != none).mean())
+        healthy = found["clean"].tumor[truth == none]
+        figures["their area against no_tumor"] = area(found["tumours elsewhere"].tumor, healthy)
     if "healthy elsewhere" in found:
         figures["healthy elsewhere called no_tumor"] = float((found["healthy elsewhere"].label == none).mean())
+    if {"tumours elsewhere", "healthy elsewhere"} <= set(found):
+        figures["area of both"] = area(found["tumours elsewhere"].tumor, found["healthy elsewhere"].tumor)
     if "pictures" in found:
         figures["pictures accepted"] = float((found["pictures"].outlier <= limit).mean())
     return figures
+
+
+def area(tumors: Float32, healthy: Float32) -> float:
+    """Area under the ROC curve of the probability of any tumour."""
+    positive = np.arange(len(tumors) + len(healthy)) < len(tumors)
+    return auroc(positive, np.concatenate([tumors, healthy]).astype(np.float64))
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
@@ -136,32 +157,45 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def keep(rows: dict[str, dict[str, float]], record: Path) -> None:
+    """Write the figures so far, and show them."""
+    record.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    print(table(rows), flush=True)
+
+
 def main() -> None:
     """Train, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--splits", type=Path, required=True, action="append", help="as edgebrain train takes them")
     parser.add_argument("--start", type=Path, required=True, help="model.safetensors of edge-base")
-    parser.add_argument("--teacher", type=Path, required=True, help="model.safetensors of the teacher")
+    parser.add_argument("--teacher", type=Path, help="model.safetensors of the teacher; needed to train")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", action="append", choices=list(VARIANTS), help="a row; repeat for more")
+    parser.add_argument("--measure", action="append", default=[], metavar="NAME=FILE", help="a row of a trained model")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the runs and of ablation.json")
     options = parser.parse_args()
-    common = [f"start={options.start}", f"distill.teacher={options.teacher}", f"trainer.epochs={options.epochs}"]
+    if options.teacher is None and not options.measure:
+        parser.error("--teacher is needed to train")
+    options.output.mkdir(parents=True, exist_ok=True)
+    teacher = "" if options.teacher is None else options.teacher
+    common = [f"start={options.start}", f"distill.teacher={teacher}", f"trainer.epochs={options.epochs}"]
     recipe = load_recipe(RECIPE, [*common, f"seed={options.seed}"])
     labels = recipe.data.labels
     samples = one_vocabulary([s for path in options.splits for s in read_labelled(path, labels=labels)])
     scans = judged(samples, recipe)
     rows: dict[str, dict[str, float]] = {"(the start)": measure(options.start, scans, recipe)}
     record = options.output / "ablation.json"
-    for name in options.only or VARIANTS:
+    for name, _, file in (one.partition("=") for one in options.measure):
+        rows[name] = measure(Path(file), scans, recipe)
+        keep(rows, record)
+    for name in [] if options.measure else options.only or VARIANTS:
         folder = options.output / name.replace(" ", "-").replace(",", "")
         changed = load_recipe(RECIPE, [*common, f"seed={options.seed}", *VARIANTS[name]])
         if not (folder / "model.safetensors").is_file():
             fit(changed, samples, folder, resume=(folder / "checkpoints" / "last.ckpt").is_file())
         rows[name] = measure(folder / "model.safetensors", scans, changed)
-        record.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-        print(table(rows), flush=True)
+        keep(rows, record)
 
 
 if __name__ == "__main__":
