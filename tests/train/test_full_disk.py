@@ -53,6 +53,14 @@ class Fill(Callback):
             self.limit.__exit__(None, None, None)
 
 
+@pytest.fixture(autouse=True)
+def room_again() -> Iterator[None]:
+    """Whatever a test breaks off with, the next one can write."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.fixture
 def recipe(tiny_sets: Sequence[str]) -> Recipe:
     return load_recipe("edge-base", list(tiny_sets))
