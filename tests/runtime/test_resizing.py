@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgebrain.phantom import PhantomSpec, draw_phantom
-from edgebrain.resizing import block_means, enlarge, shrink
+from edgebrain.resizing import enlarge, shrink
 from edgebrain.types import PREPROCESSING_VERSIONS, Image8
 
 
@@ -65,24 +65,3 @@ def test_version_3_rounds_the_same_way_everywhere(image: Image8) -> None:
     exact = cv2.resize(small, (150, 128), interpolation=cv2.INTER_LINEAR_EXACT)
     assert (enlarge(small, 128, 150, 3) == exact).all()
     assert (exact != cv2.resize(small, (150, 128))).any()
-
-
-@pytest.mark.parametrize("factor", [3, 4])
-def test_block_means_round_every_sum_half_to_even(factor: int) -> None:
-    area = factor * factor
-    sums = np.arange(255 * area + 1)
-    # A block for every sum that there can be: its pixels differ by one grey level at most.
-    blocks = sums[:, None] // area + (np.arange(area) < sums[:, None] % area)
-    image = blocks.reshape(-1, 1, factor, factor).swapaxes(1, 2).reshape(-1, factor).astype(np.uint8)
-    image = np.hstack([image, image[::-1]])
-    means = np.rint(sums / area).astype(np.uint8)
-    assert np.array_equal(block_means(image, factor, factor), np.column_stack([means, means[::-1]]))
-
-
-@pytest.mark.parametrize(("down", "across"), [(1, 2), (2, 1), (2, 2), (3, 3), (4, 4), (3, 4), (5, 5), (9, 7)])
-@pytest.mark.parametrize("contiguous", [True, False])
-def test_block_means_are_those_of_opencv(down: int, across: int, contiguous: bool) -> None:
-    noise = np.random.default_rng(down * 10 + across).integers(0, 256, (down * 37, across * 41 + 5), dtype=np.uint8)
-    image = noise[:, 5:] if not contiguous else noise[:, 5:].copy()
-    expected = cv2.resize(image, (41, 37), interpolation=cv2.INTER_AREA)
-    assert np.array_equal(block_means(image, down, across), expected)
