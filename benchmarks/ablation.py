@@ -177,6 +177,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.teacher is None and not options.measure:
         parser.error("--teacher is needed to train")
+    trained = [one.rpartition("=") for one in options.measure]
+    if missing := [file for name, _, file in trained if not (name and Path(file).is_file())]:
+        parser.error(f"--measure takes NAME=FILE; there is no such file: {missing[0]}")
     options.output.mkdir(parents=True, exist_ok=True)
     teacher = "" if options.teacher is None else options.teacher
     common = [f"start={options.start}", f"distill.teacher={teacher}", f"trainer.epochs={options.epochs}"]
@@ -186,7 +189,7 @@ def main() -> None:
     scans = judged(samples, recipe)
     rows: dict[str, dict[str, float]] = {"(the start)": measure(options.start, scans, recipe)}
     record = options.output / "ablation.json"
-    for name, _, file in (one.partition("=") for one in options.measure):
+    for name, _, file in trained:
         rows[name] = measure(Path(file), scans, recipe)
         keep(rows, record)
     for name in [] if options.measure else options.only or VARIANTS:
