@@ -75,5 +75,5 @@ def test_a_damaged_log_does_not_cost_the_run(
     assert len(said) == 1
     assert "metrics.csv cannot be used" in said[0]
     assert [row["epoch"] for row in read_rows(log)] == [str(k) for k in range(1, tiny.trainer.epochs)]
-    assert 0 < found.metrics["training_seconds"] < 600
+    assert 0 <= found.metrics["training_seconds"] < 600  # in tenths: an epoch of the tiny network may take none
     assert (run / "curves.png").is_file()
