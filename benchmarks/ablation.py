@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from edgebrain.errors import ScanError
+from edgebrain.errors import EdgebrainError, ScanError
 from edgebrain.labelled import ANY_TUMOR, NO_TUMOR, NOT_BRAIN_MRI, Sample, read_labelled
 from edgebrain.metrics import auroc
 from edgebrain.preprocessing import prepare
@@ -61,11 +61,15 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 class Answers(NamedTuple):
-    """Predicted label, probability of any tumour and outlier score (0 without such an output) of N scans."""
+    """Probabilities [N, K] and outlier score [N] (0 without such an output) of N scans."""
 
-    label: np.ndarray[tuple[int], np.dtype[np.intp]]
-    tumor: Float32
+    probabilities: Float32
     outlier: Float32
+
+    @property
+    def label(self) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+        """The likeliest label of each."""
+        return np.asarray(self.probabilities.argmax(1), np.intp)
 
 
 class Judged(NamedTuple):
@@ -111,16 +115,14 @@ def judged(samples: Sequence[Sample], recipe: Recipe) -> Judged:
 
 def answers(model: Path, images: Image8) -> Answers:
     """Run a trained network in float32."""
-    trained = load_model(model)
-    none = trained.recipe.data.labels.index(NO_TUMOR)
-    labels, tumors, outliers = [], [], []
+    net = load_model(model).net
+    probabilities, outliers = [], []
     with torch.inference_mode():
         for start in range(0, len(images), 128):
-            out = trained.net(torch.from_numpy(np.ascontiguousarray(images[start : start + 128, None])))
-            labels.append(out.logits.argmax(1).numpy())
-            tumors.append(1 - out.logits.softmax(1)[:, none].numpy())
+            out = net(torch.from_numpy(np.ascontiguousarray(images[start : start + 128, None])))
+            probabilities.append(out.logits.softmax(1).numpy())
             outliers.append(np.zeros(len(out.logits), np.float32) if out.outlier is None else out.outlier.numpy())
-    return Answers(np.concatenate(labels), np.concatenate(tumors), np.concatenate(outliers))
+    return Answers(np.concatenate(probabilities), np.concatenate(outliers))
 
 
 def measure(model: Path, scans: Judged, recipe: Recipe) -> dict[str, float]:
@@ -128,17 +130,17 @@ def measure(model: Path, scans: Judged, recipe: Recipe) -> dict[str, float]:
     truth = np.array([recipe.data.labels.index(s.label) for s in scans.test])
     found = {name: answers(model, images) for name, images in scans.images.items()}
     none = recipe.data.labels.index(NO_TUMOR)
+    tumor = {name: 1 - one.probabilities[:, none] for name, one in found.items()}
     limit = np.quantile(found["val"].outlier, 0.99)
     figures = {name: float((found[name].label == truth).mean()) for name in ("clean", *STRESSES)}
     figures["no_tumor called no_tumor"] = float((found["clean"].label == none)[truth == none].mean())
     if "tumours elsewhere" in found:
         figures["tumours elsewhere called a tumour"] = float((found["tumours elsewhere"].label != none).mean())
-        healthy = found["clean"].tumor[truth == none]
-        figures["their area against no_tumor"] = area(found["tumours elsewhere"].tumor, healthy)
+        figures["their area against no_tumor"] = area(tumor["tumours elsewhere"], tumor["clean"][truth == none])
     if "healthy elsewhere" in found:
         figures["healthy elsewhere called no_tumor"] = float((found["healthy elsewhere"].label == none).mean())
     if {"tumours elsewhere", "healthy elsewhere"} <= set(found):
-        figures["area of both"] = area(found["tumours elsewhere"].tumor, found["healthy elsewhere"].tumor)
+        figures["area of both"] = area(tumor["tumours elsewhere"], tumor["healthy elsewhere"])
     if "pictures" in found:
         figures["pictures accepted"] = float((found["pictures"].outlier <= limit).mean())
     return figures
@@ -153,9 +155,24 @@ def area(tumors: Float32, healthy: Float32) -> float:
 def table(rows: dict[str, dict[str, float]]) -> str:
     """The figures in per cent, as Markdown."""
     columns = list(next(iter(rows.values())))
-    lines = [f"| left out | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    lines = [f"| network | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
     lines += [f"| {name} | {' | '.join(f'{100 * row[c]:.1f}' for c in columns)} |" for name, row in rows.items()]
     return "\n".join(lines)
+
+
+def check_alike(model: Path, recipe: Recipe) -> None:
+    """Refuse a network that cannot be asked what the others are asked; all get the preprocessing of the recipe.
+
+    Raises:
+        SystemExit: It is no trained network, or has other labels or an input of another size.
+    """
+    try:
+        found = load_model(model).recipe
+    except EdgebrainError as error:
+        raise SystemExit(str(error)) from error
+    theirs, ours = ((one.data.labels, one.input.height, one.input.width) for one in (found, recipe))
+    if theirs != ours:
+        raise SystemExit(f"{model} has other labels or an input of another size than {RECIPE}.")
 
 
 def keep(rows: dict[str, dict[str, float]], record: Path) -> None:
@@ -164,41 +181,49 @@ def keep(rows: dict[str, dict[str, float]], record: Path) -> None:
     print(table(rows), flush=True)
 
 
-def main() -> None:
-    """Train, measure and print."""
+def arguments() -> argparse.Namespace:
+    """Read the command line; ``trained`` has the pairs of ``--measure``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--splits", type=Path, required=True, action="append", help="as edgebrain train takes them")
     parser.add_argument("--start", type=Path, required=True, help="model.safetensors of edge-base")
-    parser.add_argument("--teacher", type=Path, help="model.safetensors of the teacher; needed to train")
+    work = parser.add_mutually_exclusive_group(required=True)
+    work.add_argument("--teacher", type=Path, help="model.safetensors of the teacher, to train every row with")
+    work.add_argument("--measure", action="append", default=[], metavar="NAME=FILE", help="a row of a trained model")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", action="append", choices=list(VARIANTS), help="a row; repeat for more")
-    parser.add_argument("--measure", action="append", default=[], metavar="NAME=FILE", help="a row of a trained model")
+    parser.add_argument("--only", action="append", choices=list(VARIANTS), help="a row to train; repeat for more")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the runs and of ablation.json")
     options = parser.parse_args()
-    if options.teacher is None and not options.measure:
-        parser.error("--teacher is needed to train")
-    trained = [one.rpartition("=") for one in options.measure]
-    if missing := [file for name, _, file in trained if not (name and Path(file).is_file())]:
+    if options.measure and options.only:
+        parser.error("--only names what to train, and with --measure nothing is trained")
+    parts = [one.rpartition("=") for one in options.measure]
+    options.trained = [(name, Path(file)) for name, _, file in parts]
+    if missing := [file for name, file in options.trained if not (name and file.is_file())]:
         parser.error(f"--measure takes NAME=FILE; there is no such file: {missing[0]}")
-    options.output.mkdir(parents=True, exist_ok=True)
-    teacher = "" if options.teacher is None else options.teacher
-    common = [f"start={options.start}", f"distill.teacher={teacher}", f"trainer.epochs={options.epochs}"]
-    recipe = load_recipe(RECIPE, [*common, f"seed={options.seed}"])
+    return options
+
+
+def main() -> None:
+    """Train, measure and print."""
+    options = arguments()
+    common = [f"start={options.start}", f"trainer.epochs={options.epochs}", f"seed={options.seed}"]
+    if options.teacher:
+        common.append(f"distill.teacher={options.teacher}")
+    recipe = load_recipe(RECIPE, common)
     labels = recipe.data.labels
+    for model in (options.start, *(file for _, file in options.trained)):
+        check_alike(model, recipe)
+    options.output.mkdir(parents=True, exist_ok=True)
     samples = one_vocabulary([s for path in options.splits for s in read_labelled(path, labels=labels)])
     scans = judged(samples, recipe)
     rows: dict[str, dict[str, float]] = {"(the start)": measure(options.start, scans, recipe)}
     record = options.output / "ablation.json"
-    for name, _, file in trained:
-        found = load_model(Path(file)).recipe
-        if (found.data.labels, found.input) != (labels, recipe.input):
-            raise SystemExit(f"{file} has other labels or another input than {RECIPE}.")
-        rows[name] = measure(Path(file), scans, recipe)
+    for name, file in options.trained:
+        rows[name] = measure(file, scans, recipe)
         keep(rows, record)
-    for name in [] if options.measure else options.only or VARIANTS:
+    for name in (options.only or VARIANTS) if options.teacher else ():
         folder = options.output / name.replace(" ", "-").replace(",", "")
-        changed = load_recipe(RECIPE, [*common, f"seed={options.seed}", *VARIANTS[name]])
+        changed = load_recipe(RECIPE, [*common, *VARIANTS[name]])
         if not (folder / "model.safetensors").is_file():
             fit(changed, samples, folder, resume=(folder / "checkpoints" / "last.ckpt").is_file())
         rows[name] = measure(folder / "model.safetensors", scans, changed)

@@ -15,7 +15,7 @@ import numpy as np
 from ablation import answers, prepared
 
 from edgebrain.errors import EdgebrainError
-from edgebrain.labelled import NO_TUMOR, read_labelled
+from edgebrain.labelled import read_labelled
 from edgebrain.train.models import load_model
 
 
@@ -29,8 +29,8 @@ def main() -> int:
     try:
         recipes = [load_model(model).recipe for model in options.models]
         labels = recipes[0].data.labels
-        if any(recipe.data.labels != labels for recipe in recipes) or NO_TUMOR not in labels:
-            raise SystemExit("The networks have other labels than each other, or none for a scan without a tumour.")
+        if any(recipe.data.labels != labels for recipe in recipes):
+            raise SystemExit("The networks have other labels than each other.")
         known = read_labelled(options.splits, labels=labels)
     except EdgebrainError as error:
         raise SystemExit(str(error)) from error

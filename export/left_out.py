@@ -95,8 +95,8 @@ def section(left_out: Sequence[LeftOut]) -> str:
     ]
     return f"""## With a source left out
 
-Reports of other models, each on the source that it is said to be trained without. What scans from a place that nobody
-trained on may get, they say better than the figures above.
+Reports of other models, each on the source, or the part of one, that it is said to be trained without. What scans from
+a place that nobody trained on may get, they say better than the figures above.
 
 {table(head, rows)}"""
 

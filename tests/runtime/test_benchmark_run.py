@@ -18,18 +18,14 @@ from edgebrain.benchmark.measuring import Load, measure_case
 from edgebrain.benchmark.record import STAGES, Cold, read_record, to_json
 from edgebrain.benchmark.requests import CaseReply, CaseRequest, Config, Effort
 from edgebrain.benchmark.run import MOST_FILES, Runner, Task, draw_files, run_benchmark
-from edgebrain.bundle import Manifest, open_bundle
+from edgebrain.bundle import open_bundle
 from edgebrain.cli.app import run
-from edgebrain.device import Facts, probe
-from edgebrain.engines import ENGINES
+from edgebrain.device import probe
 from edgebrain.errors import EngineFailed, UsageError
 from edgebrain.phantom import PhantomSpec, draw_phantom
 from edgebrain.readers import read_path
 
 MakeClassifier = Callable[..., Classifier]
-MakeManifest = Callable[..., Manifest]
-OTHERS = {name: "a test" for name in ENGINES if name != "onnxruntime"}
-FACTS = Facts("x86_64", "a processor", 2, frozenset({"avx512_vnni"}), 2**30, "", OTHERS)
 LITTLE = Effort(iterations=1, seconds=0.0, starts=1)
 CONFIG = Config("tiny", "fake", "fp32", "cpu", 1, 4)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from edgebrain.labelled import read_labelled
+from edgebrain.labelled import Sample, read_labelled, write_samples
 from edgebrain.train.config import Recipe, load_recipe
 from edgebrain.train.models import build, save_model
 
+Refused = Callable[..., str]
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -47,45 +49,50 @@ def test_only_errors_that_all_networks_make_are_shared(
     assert [line.split()[1] for line in lines[3:]] == [s.path for s in both]
 
 
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """Runs a script, and gives the reason for which it ends."""
+
+    def run(script: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            importlib.import_module(script).main()
+        return str(ended.value)
+
+    return run
+
+
 def test_networks_with_other_labels_are_not_compared(
-    tiny: Recipe, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Recipe, manifest: Path, tmp_path: Path, refused: Refused
 ) -> None:
-    shared_errors = importlib.import_module("shared_errors")
     binary = load_recipe("cnn3-binary")
     save_model(tmp_path / "binary.safetensors", build(binary).state_dict(), binary, {})
-    models = [always(0, tiny, tmp_path / "edge.safetensors"), tmp_path / "binary.safetensors"]
-    monkeypatch.setattr(sys, "argv", ["shared_errors.py", str(manifest), *map(str, models)])
-    with pytest.raises(SystemExit, match="other labels"):
-        shared_errors.main()
+    edge = always(0, tiny, tmp_path / "edge.safetensors")
+    assert "other labels" in refused("shared_errors", manifest, edge, tmp_path / "binary.safetensors")
 
 
-def test_a_scan_that_cannot_be_read_is_told(
-    tiny: Recipe, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shared_errors = importlib.import_module("shared_errors")
+def test_a_scan_that_cannot_be_read_is_told(tiny: Recipe, manifest: Path, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    with manifest.open("a", encoding="utf-8") as rows:
-        head = manifest.read_text(encoding="utf-8").splitlines()[0].split(",")
-        cells = {"path": "broken.png", "label": "glioma", "split": "test"}
-        rows.write(",".join(cells.get(name, "") for name in head) + "\n")
-    model = always(0, tiny, tmp_path / "edge.safetensors")
-    monkeypatch.setattr(sys, "argv", ["shared_errors.py", str(manifest), str(model)])
-    with pytest.raises(SystemExit, match="cannot be read"):
-        shared_errors.main()
+    broken = Sample(str(tmp_path / "broken.png"), "glioma", source="phantoms", group="broken", split="test")
+    write_samples(manifest, [*read_labelled(manifest), broken])
+    assert "cannot be read" in refused("shared_errors", manifest, always(0, tiny, tmp_path / "edge.safetensors"))
 
 
-def test_trained_models_of_another_kind_are_not_measured(
-    tiny: Recipe, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_ablation_refuses_what_it_cannot_judge_before_it_prepares_anything(
+    tiny: Recipe, manifest: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ablation = importlib.import_module("ablation")
-    model = always(0, tiny, tmp_path / "edge.safetensors")
-    monkeypatch.setattr(ablation, "judged", lambda *_: None)
-    monkeypatch.setattr(ablation, "measure", lambda *_: {"clean": 1.0})
-    line = ["ablation.py", "--splits", str(manifest), "--start", str(model), "-o", str(tmp_path / "out"), "--measure"]
-    for given, said in ((f"tiny={model}", "another input"), ("tiny=nowhere", "2")):
-        monkeypatch.setattr(sys, "argv", [*line, given])
-        with pytest.raises(SystemExit, match=said):
-            ablation.main()
+    edge = always(0, tiny, tmp_path / "edge.safetensors")
+    given = ("ablation", "--splits", manifest, "--start", edge, "-o", tmp_path / "out")
+    assert "another size" in refused(*given, "--measure", f"tiny={edge}")
+    for options, said in (
+        (("--measure", "tiny=nowhere"), "no such file: nowhere"),
+        (("--measure", f"tiny={edge}", "--only", "no mixup"), "nothing is trained"),
+        (("--measure", f"tiny={edge}", "--teacher", edge), "not allowed with"),
+        ((), "one of the arguments"),
+    ):
+        assert refused(*given, *options) == "2"
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_areas_tell_how_well_tumours_are_told_from_the_rest() -> None:
