@@ -22,6 +22,9 @@ Rng = np.random.Generator
 
 _INSIDE = 0.13
 """Share of the head's size that is peeled off its outline: skin, fat and skull carry no lesion."""
+_FADE = 0.05
+"""Share of the head's size over which a lesion fades in from there: an edge that always runs along the outline of the
+head would tell a network where something was drawn."""
 
 
 def draw_lesion(image: Image8, rng: Rng) -> Image8 | None:
@@ -34,7 +37,8 @@ def draw_lesion(image: Image8, rng: Rng) -> Image8 | None:
     Returns:
         uint8 [H, W]; None where the slice shows no inside of a head to draw into, or the lesion could not be seen.
     """
-    inside = _inside_of_head(image)
+    allowed = _allowed(image)
+    inside = allowed > 0
     rows, columns = np.nonzero(inside)
     if not len(rows):
         return None
@@ -47,10 +51,10 @@ def draw_lesion(image: Image8, rng: Rng) -> Image8 | None:
     values = image.astype(np.float32)
     level = _Levels(image, inside)
     if rng.random() < 0.5:  # noqa: PLR2004 - every second one swells
-        halo = _soft(depth + rng.uniform(0.3, 0.9), rng.uniform(0.1, 0.3)) * inside
+        halo = _soft(depth + rng.uniform(0.3, 0.9), rng.uniform(0.1, 0.3)) * allowed
         values = _blend(values, level.away_from(values, depth, rng), halo * rng.uniform(0.3, 0.8))
     edge = rng.uniform(0.03, 0.2)
-    core = _soft(depth, edge) * inside
+    core = _soft(depth, edge) * allowed
     texture = _noise(image.shape, int(rng.integers(6, 20)), rng) * rng.uniform(0.0, 0.25) * level.span
     values = _blend(values, level.away_from(values, depth, rng) + texture, core * rng.uniform(0.6, 1.0))
     if rng.random() < 0.35:  # noqa: PLR2004 - about a third have a rim
@@ -76,9 +80,12 @@ class _Levels:
         return np.full_like(values, np.clip(under + step, 0, 255))
 
 
-def _inside_of_head(image: Image8) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def _allowed(image: Image8) -> Float32:
+    """How much of a lesion a pixel may show: nothing outside the brain, everything well inside."""
     depth = depth_in_head(image)
-    return np.zeros(image.shape, np.bool_) if depth is None else np.asarray(depth > _INSIDE, np.bool_)
+    if depth is None:
+        return np.zeros(image.shape, np.float32)
+    return np.asarray(np.clip((depth - _INSIDE) / _FADE, 0, 1), np.float32)
 
 
 def _depth(shape: tuple[int, ...], center: tuple[float, float], radius: float, rng: Rng) -> Float32:

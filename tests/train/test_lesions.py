@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgebrain.phantom import PhantomSpec, draw_phantom
+from edgebrain.stress.scalp import depth_in_head
 from edgebrain.train import lesions
 from edgebrain.train.lesions import draw_lesion
 from edgebrain.types import Image8
@@ -62,12 +63,26 @@ def unmoved(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("scan", range(4))
 def test_skin_skull_and_air_carry_no_lesion(scan: int) -> None:
     image = head(scan)
-    inside = lesions._inside_of_head(image)
+    inside = lesions._allowed(image) > 0
     assert 0.1 < inside.mean() < 0.5
     for seed in range(30):
         drawn = draw_lesion(image, np.random.default_rng(seed))
         assert drawn is not None
         assert np.array_equal(drawn[~inside], image[~inside])
+
+
+@pytest.mark.usefixtures("unmoved")
+@pytest.mark.parametrize("scan", range(4))
+def test_a_lesion_fades_out_towards_the_skull(scan: int) -> None:
+    """A hard edge along the outline of the head would be the mark of every drawing that reaches it."""
+    image = head(scan)
+    depth = depth_in_head(image)
+    assert depth is not None
+    begins = (depth > 0.13) & (depth < 0.14)
+    further_in = (depth > 0.19) & (depth < 0.2)
+    drawn = [draw_lesion(image, np.random.default_rng(seed)) for seed in range(60)]
+    changed = np.mean([np.abs(one.astype(int) - image) for one in drawn if one is not None], axis=0)
+    assert 0 < changed[begins].mean() < 0.5 * changed[further_in].mean()
 
 
 def test_about_half_of_the_lesions_push_tissue_aside(monkeypatch: pytest.MonkeyPatch) -> None:
