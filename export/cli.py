@@ -165,6 +165,9 @@ def restore(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The model.safetensors to write.")],
+    second_reader: Annotated[
+        bool, typer.Option("--second-reader", help="The bundle's second reader instead, from its 8-bit weights.")
+    ] = False,
 ) -> int:
     """Make a trained model of a bundle again, to train on from where it stands.
 
@@ -175,11 +178,13 @@ def restore(
 
       edgebrain restore edge --data splits.csv -o start.safetensors
 
+      edgebrain restore edge --data splits.csv --second-reader -o second.safetensors
+
       edgebrain train edge --splits splits.csv --set start=start.safetensors -o runs/more
     """
     from edgebrain.export.restore_command import run_restore
 
-    return run_restore(model, data, output)
+    return run_restore(model, data, output, second_reader=second_reader)
 
 
 def recalibrate(

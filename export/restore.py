@@ -3,6 +3,8 @@
 A graph for inference has the normalisation by batch folded into its convolutions, and its pooling shortcuts merged
 into strided ones. Here each normalisation is put back with the statistics that its input has on scans: evaluated, the
 network answers as the graph does; in training it starts close to it. The state of the optimiser cannot come back.
+
+A second reader is kept in 8 bits alone, so that it comes back with the digits that are left: close to what it was.
 """
 
 from __future__ import annotations
@@ -15,21 +17,22 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import onnx
 import torch
-from onnx import numpy_helper
 from torch import Tensor, nn
 
 import edgebrain
 from edgebrain.bundle import Artifact, Bundle
 from edgebrain.engines import EngineOptions, open_engine
+from edgebrain.engines.two_readers import reader_alone
 from edgebrain.errors import ExportError, UsageError
 from edgebrain.labelled import Sample
 from edgebrain.train.config import Recipe, load_recipe, recipe_names
 from edgebrain.train.edge import EdgeNet
+from edgebrain.train.lite import LiteNet
 from edgebrain.train.models import build, save_model
 from edgebrain.types import Image8, Precision
 
+from .graph_weights import weights_of
 from .progress import Say, silent
 from .scans import prepare_calibration
 
@@ -37,6 +40,8 @@ SCANS = 512
 _BATCH = 32
 _TOLERANCE = 1e-2
 """Largest difference of a logit; rounding alone is far below it."""
+_TOLERANCE_INT8 = 1.0
+"""The same where the graph computes in 8 bits and the network does not; a layer in the wrong place is apart by more."""
 
 
 class Restored(NamedTuple):
@@ -71,44 +76,65 @@ class _Layer(NamedTuple):
     pooled: bool
 
 
-def restore(bundle: Bundle, samples: Sequence[Sample], output: Path, *, say: Say = silent) -> Restored:
-    """Make a trained model of a bundle's fp32 graph.
+class _Source(NamedTuple):
+    """The graph that a network is made of.
+
+    Attributes:
+        bundle: With this graph as that of its only network.
+        artifact: The graph's file.
+        model: Name of the model, which is that of its recipe, too.
+        version: Of the model.
+        tolerance: Largest difference of a logit that is no sign of a fault.
+    """
+
+    bundle: Bundle
+    artifact: Artifact
+    model: str
+    version: str
+    tolerance: float
+
+
+def restore(
+    bundle: Bundle, samples: Sequence[Sample], output: Path, *, second_reader: bool = False, say: Say = silent
+) -> Restored:
+    """Make a trained model of a bundle's fp32 graph, or of its second reader.
 
     Args:
-        bundle: Of the ``edge`` architecture, made by this program from a recipe that it knows.
+        bundle: Of the ``edge`` or ``lite0`` architecture, made by this program from a recipe that it knows.
         samples: Scans for the statistics, labelled with the bundle's labels; the train split of its training is best.
         output: The model file to write, for ``--set start=FILE`` or ``--set distill.teacher=FILE``.
+        second_reader: Restore the second reader, which has its weights in 8 bits.
         say: Is told what is being done.
 
     Returns:
         What was written.
 
     Raises:
-        UsageError: The bundle has no fp32 graph, or its network is not one that can be restored.
+        UsageError: The bundle has no such graph, or its network is not one that can be restored.
         ExportError: The network does not answer as the graph does.
         EdgebrainError: The bundle, a scan or the output cannot be used.
     """
-    artifact = next((a for a in bundle.manifest.artifacts if (a.engine, a.precision) == _FLOAT), None)
-    if artifact is None:
-        raise UsageError(f"{bundle.manifest.id} has no fp32 graph for ONNX Runtime, and others have lost digits.")
-    recipe = _recipe(bundle)
+    source = _second(bundle) if second_reader else _first(bundle)
+    recipe = _recipe(source)
     net = build(recipe)
-    if not isinstance(net, EdgeNet):
-        raise UsageError(f"The network of recipe {recipe.name!r} cannot be restored; that of 'edge' can.")
+    if not isinstance(net, EdgeNet | LiteNet):
+        raise UsageError(
+            f"The network of recipe {recipe.name!r} cannot be restored; those of 'edge' and 'edge-second' can."
+        )
     layers = list(_layers(net))
-    _fill(net.eval(), layers, bundle.read(artifact), bundle.manifest.id)
+    _fill(net.eval(), layers, bundle.read(source.artifact), source.model)
     say("reading scans")
     prepared = prepare_calibration(samples, recipe.data.labels, bundle.manifest.input, SCANS, recipe.seed)
     images = prepared.images[:, np.newaxis]
     say(f"statistics of {len(images)} scans")
     _restore_statistics(net, layers, images)
-    apart = _difference(net, bundle, artifact, images)
-    if not apart <= _TOLERANCE:
+    apart = _difference(net, source, images)
+    if not apart <= source.tolerance:
         raise ExportError(
-            f"The restored network is not the graph of {bundle.manifest.id}: logits differ by up to {apart:.3g}.",
+            f"The restored network is not the graph of {source.model}: logits differ by up to {apart:.3g}.",
             remedy="Train on from the run's own model.safetensors.",
         )
-    origin = {"id": bundle.manifest.id, "version": bundle.manifest.version, "sha256": artifact.sha256}
+    origin = {"id": source.model, "version": source.version, "sha256": source.artifact.sha256}
     save_model(output, net.state_dict(), recipe, {"restored_from": origin, "code_version": edgebrain.__version__})
     unreadable = tuple(one.message for one in prepared.unreadable)
     return Restored(recipe, len(prepared.targets), apart, unreadable)
@@ -117,15 +143,30 @@ def restore(bundle: Bundle, samples: Sequence[Sample], output: Path, *, say: Say
 _FLOAT = ("onnxruntime", Precision.FP32)
 
 
-def _recipe(bundle: Bundle) -> Recipe:
-    """The recipe of the bundle's name as this version has it, with the bundle's own input, labels and seed."""
+def _first(bundle: Bundle) -> _Source:
     manifest = bundle.manifest
+    artifact = next((a for a in manifest.artifacts if (a.engine, a.precision) == _FLOAT), None)
+    if artifact is None:
+        raise UsageError(f"{manifest.id} has no fp32 graph for ONNX Runtime, and others have lost digits.")
     if manifest.head is not None:
         raise UsageError(
             f"{manifest.id} answers with an adapted head, which is not in its graph.",
             remedy="Restore the bundle that it was adapted from.",
         )
-    name = str(manifest.provenance.get("recipe", ""))
+    model = str(manifest.provenance.get("recipe", ""))
+    return _Source(bundle.first_alone(), artifact, model, manifest.version, _TOLERANCE)
+
+
+def _second(bundle: Bundle) -> _Source:
+    second = bundle.manifest.second_reader
+    if second is None:
+        raise UsageError(f"{bundle.manifest.id} has no second reader.", remedy="Leave out --second-reader.")
+    return _Source(reader_alone(bundle, second), second.artifact, second.id, second.version, _TOLERANCE_INT8)
+
+
+def _recipe(source: _Source) -> Recipe:
+    """The recipe of the model's name as this version has it, with the bundle's own input, labels and seed."""
+    manifest, name = source.bundle.manifest, source.model
     if name not in recipe_names():
         raise UsageError(f"{manifest.id} was made by the recipe {name!r}, which does not come with edgebrain.")
     recipe = load_recipe(name)
@@ -140,7 +181,7 @@ def _recipe(bundle: Bundle) -> Recipe:
     )
 
 
-def _layers(net: EdgeNet) -> Iterator[_Layer]:
+def _layers(net: EdgeNet | LiteNet) -> Iterator[_Layer]:
     for path, module in net.named_modules():
         if not isinstance(module, nn.Sequential):
             continue
@@ -151,10 +192,9 @@ def _layers(net: EdgeNet) -> Iterator[_Layer]:
                 yield _Layer(f"{path}.{place - 1 if pooled else place}", conv, norm, pooled)
 
 
-def _fill(net: EdgeNet, layers: Sequence[_Layer], graph: bytes, what: str) -> None:
+def _fill(net: EdgeNet | LiteNet, layers: Sequence[_Layer], graph: bytes, what: str) -> None:
     """Fill a network from a graph; each normalisation only adds the folded bias as yet."""
-    tensors = onnx.load_from_string(graph).graph.initializer
-    given = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in tensors}
+    given = weights_of(graph)
     heads: dict[str, nn.Conv2d | nn.Linear] = {"head": net.head}
     if net.outlier is not None:
         heads["outlier"] = net.outlier
@@ -194,7 +234,7 @@ def _renormalise(norm: nn.BatchNorm2d, bias: Tensor, mean: Tensor, variance: Ten
         norm.bias.copy_(bias + norm.running_mean)
 
 
-def _restore_statistics(net: EdgeNet, layers: Sequence[_Layer], images: Image8) -> None:
+def _restore_statistics(net: EdgeNet | LiteNet, layers: Sequence[_Layer], images: Image8) -> None:
     """Give every normalisation the mean and variance of its input on scans, without changing an answer."""
     sums = [torch.zeros(2, layer.norm.num_features, dtype=torch.float64) for layer in layers]
     pixels = [0] * len(layers)
@@ -220,8 +260,8 @@ def _restore_statistics(net: EdgeNet, layers: Sequence[_Layer], images: Image8) 
         _renormalise(layer.norm, bias, mean.float(), (square - mean * mean).clamp(min=0.0).float())
 
 
-def _difference(net: EdgeNet, bundle: Bundle, artifact: Artifact, images: Image8) -> float:
-    engine = open_engine(bundle.first_alone(), artifact, EngineOptions(threads=1), artifact.engine)
+def _difference(net: EdgeNet | LiteNet, source: _Source, images: Image8) -> float:
+    engine = open_engine(source.bundle, source.artifact, EngineOptions(threads=1), source.artifact.engine)
     some = images[:_BATCH]
     with torch.inference_mode():
         ours = net(torch.from_numpy(some))

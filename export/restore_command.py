@@ -15,7 +15,7 @@ _FEW = 64
 """Scans below which the statistics are rough; the answers are the graph's however many there are."""
 
 
-def run_restore(model: str, data: Path, output: Path) -> int:
+def run_restore(model: str, data: Path, output: Path, *, second_reader: bool = False) -> int:
     """Write a trained model made of a bundle, and say how close it is.
 
     Raises:
@@ -36,7 +36,8 @@ def run_restore(model: str, data: Path, output: Path) -> int:
 
     with telling() as say:
         try:
-            done = restore(bundle, calibration_samples(data, bundle.manifest.labels), output, say=say)
+            samples = calibration_samples(data, bundle.manifest.labels)
+            done = restore(bundle, samples, output, second_reader=second_reader, say=say)
         except TrainingError as error:  # of scans that cannot be read; nothing is trained here
             raise UsageError(f"{data}: {error.message}", remedy=error.remedy) from error
     for message in done.unreadable:

@@ -55,7 +55,7 @@ def read_together(first: Float32, second: Float32, weight: float) -> Float32:
 
 
 def reader_alone(bundle: Bundle, second: SecondReader) -> Bundle:
-    """The second reader of a bundle as a model of its own, with the decision of the bundle."""
+    """The second reader of a bundle as a model of its own, with the bundle's decision and no provenance."""
     manifest = msgspec.structs.replace(
         bundle.manifest,
         graph=second.graph,
@@ -64,6 +64,7 @@ def reader_alone(bundle: Bundle, second: SecondReader) -> Bundle:
         calibration=None,
         heads=(),
         second_reader=None,
+        provenance={},
     )
     return Bundle(bundle.folder, manifest)
 
