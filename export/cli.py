@@ -155,7 +155,7 @@ def heads(
 
 def restore(
     *,
-    model: Annotated[str, typer.Argument(metavar="NAME|DIR", help="Bundle with the fp32 graph of an 'edge' network.")],
+    model: Annotated[str, typer.Argument(metavar="NAME|DIR", help="Bundle of a network of 'edge' or EfficientNet-Lite0.")],
     data: Annotated[
         Path,
         typer.Option(

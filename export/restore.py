@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -82,8 +83,9 @@ class _Source(NamedTuple):
     Attributes:
         bundle: With this graph as that of its only network.
         artifact: The graph's file.
-        model: Name of the model, which is that of its recipe, too.
+        model: Name of the model.
         version: Of the model.
+        recipe: Name of the recipe that made it.
         tolerance: Largest difference of a logit that is no sign of a fault.
     """
 
@@ -91,6 +93,7 @@ class _Source(NamedTuple):
     artifact: Artifact
     model: str
     version: str
+    recipe: str
     tolerance: float
 
 
@@ -153,22 +156,24 @@ def _first(bundle: Bundle) -> _Source:
             f"{manifest.id} answers with an adapted head, which is not in its graph.",
             remedy="Restore the bundle that it was adapted from.",
         )
-    model = str(manifest.provenance.get("recipe", ""))
-    return _Source(bundle.first_alone(), artifact, model, manifest.version, _TOLERANCE)
+    recipe = str(manifest.provenance.get("recipe", ""))
+    return _Source(bundle.first_alone(), artifact, manifest.id, manifest.version, recipe, _TOLERANCE)
 
 
 def _second(bundle: Bundle) -> _Source:
     second = bundle.manifest.second_reader
     if second is None:
         raise UsageError(f"{bundle.manifest.id} has no second reader.", remedy="Leave out --second-reader.")
-    return _Source(reader_alone(bundle, second), second.artifact, second.id, second.version, _TOLERANCE_INT8)
+    # What exports a model gives it the name of its recipe, and of a second reader nothing else is kept.
+    alone = reader_alone(bundle, second)
+    return _Source(alone, second.artifact, second.id, second.version, second.id, _TOLERANCE_INT8)
 
 
 def _recipe(source: _Source) -> Recipe:
-    """The recipe of the model's name as this version has it, with the bundle's own input, labels and seed."""
-    manifest, name = source.bundle.manifest, source.model
+    """The model's recipe as this version has it, with the bundle's own input, labels and seed."""
+    manifest, name = source.bundle.manifest, source.recipe
     if name not in recipe_names():
-        raise UsageError(f"{manifest.id} was made by the recipe {name!r}, which does not come with edgebrain.")
+        raise UsageError(f"{source.model} was made by the recipe {name!r}, which does not come with edgebrain.")
     recipe = load_recipe(name)
     outliers = recipe.data.outliers if manifest.graph.outlier is not None else 0.0
     labels = tuple(manifest.labels)
@@ -194,11 +199,11 @@ def _layers(net: EdgeNet | LiteNet) -> Iterator[_Layer]:
 
 def _fill(net: EdgeNet | LiteNet, layers: Sequence[_Layer], graph: bytes, what: str) -> None:
     """Fill a network from a graph; each normalisation only adds the folded bias as yet."""
-    given = weights_of(graph)
     heads: dict[str, nn.Conv2d | nn.Linear] = {"head": net.head}
     if net.outlier is not None:
         heads["outlier"] = net.outlier
     try:
+        given = weights_of(graph)
         for layer in layers:
             weight = given[f"{layer.graph}.weight"]
             if layer.pooled:  # every pixel of the merged pooling has its share of the weight
@@ -261,11 +266,12 @@ def _restore_statistics(net: EdgeNet | LiteNet, layers: Sequence[_Layer], images
 
 
 def _difference(net: EdgeNet | LiteNet, source: _Source, images: Image8) -> float:
-    engine = open_engine(source.bundle, source.artifact, EngineOptions(threads=1), source.artifact.engine)
     some = images[:_BATCH]
     with torch.inference_mode():
         ours = net(torch.from_numpy(some))
-    theirs = engine.run(some)
-    engine.close()
+    with closing(
+        open_engine(source.bundle, source.artifact, EngineOptions(threads=1), source.artifact.engine)
+    ) as engine:
+        theirs = engine.run(some)
     pairs = [(ours.logits, theirs["logits"]), *([] if ours.outlier is None else [(ours.outlier, theirs["outlier"])])]
     return max(float(np.abs(one.numpy() - other).max()) for one, other in pairs)
