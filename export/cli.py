@@ -155,7 +155,9 @@ def heads(
 
 def restore(
     *,
-    model: Annotated[str, typer.Argument(metavar="NAME|DIR", help="Bundle of a network of 'edge' or EfficientNet-Lite0.")],
+    model: Annotated[
+        str, typer.Argument(metavar="NAME|DIR", help="Bundle of an 'edge' or EfficientNet-Lite0 network.")
+    ],
     data: Annotated[
         Path,
         typer.Option(
@@ -166,13 +168,13 @@ def restore(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The model.safetensors to write.")],
     second_reader: Annotated[
-        bool, typer.Option("--second-reader", help="The bundle's second reader instead, from its 8-bit weights.")
+        bool, typer.Option("--second-reader", help="The bundle's second reader instead, from its INT8 weights.")
     ] = False,
 ) -> int:
     """Make a trained model of a bundle again, to train on from where it stands.
 
     A hospital's own labelled scans, or a new scanner's, can be added to what the model has learned. The network answers
-    as the bundle's graph does; how far its logits are away is said.
+    as the bundle's graph does, that of a second reader nearly so; how far its logits are away is said.
 
     Some calls:
 

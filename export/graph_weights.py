@@ -25,6 +25,10 @@ def weights_of(graph: bytes) -> dict[str, Tensor]:
 
     Returns:
         float32 tensors under the names that they had before they were quantised.
+
+    Raises:
+        KeyError: A scale or a zero point is not stored, but computed.
+        ValueError: A scale is neither one number nor one for each channel.
     """
     model = onnx.load_from_string(graph).graph
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.initializer}
@@ -37,6 +41,8 @@ def weights_of(graph: bytes) -> dict[str, Tensor]:
 
 def _real(node: onnx.NodeProto, stored: dict[str, np.ndarray]) -> Float32:
     integers, scale, *zero = (stored[name] for name in node.input)
+    if scale.ndim > 1:
+        raise ValueError(f"{node.input[0]} has a scale for every block, which no exporter here writes")
     axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
     shape = [-1 if place == axis % integers.ndim else 1 for place in range(integers.ndim)] if scale.ndim else []
     offset = zero[0].reshape(shape).astype(np.float64) if zero else 0.0

@@ -41,8 +41,9 @@ SCANS = 512
 _BATCH = 32
 _TOLERANCE = 1e-2
 """Largest difference of a logit; rounding alone is far below it."""
-_TOLERANCE_INT8 = 1.0
-"""The same where the graph computes in 8 bits and the network does not; a layer in the wrong place is apart by more."""
+_TOLERANCE_INT8 = 0.5
+"""The same where the graph computes in 8 bits and the network does not: the shipped one is 0.17 apart on scans, and 0.3
+on drawn phantoms."""
 
 
 class Restored(NamedTuple):
@@ -122,7 +123,7 @@ def restore(
     net = build(recipe)
     if not isinstance(net, EdgeNet | LiteNet):
         raise UsageError(
-            f"The network of recipe {recipe.name!r} cannot be restored; those of 'edge' and 'edge-second' can."
+            f"The network of recipe {recipe.name!r} cannot be restored; those of 'edge' and EfficientNet-Lite0 can."
         )
     layers = list(_layers(net))
     _fill(net.eval(), layers, bundle.read(source.artifact), source.model)

@@ -39,7 +39,7 @@ def draw_lesion(image: Image8, rng: Rng) -> Image8 | None:
     """
     allowed = _allowed(image)
     inside = allowed > 0
-    rows, columns = np.nonzero(inside)
+    rows, columns = np.nonzero(allowed >= 0.5)  # noqa: PLR2004 - further out the smallest would hardly be seen
     if not len(rows):
         return None
     pick = int(rng.integers(len(rows)))
@@ -81,7 +81,7 @@ class _Levels:
 
 
 def _allowed(image: Image8) -> Float32:
-    """How much of a lesion a pixel may show: nothing outside the brain, everything well inside."""
+    """How much of a lesion a pixel may show: nothing in skin, skull and air, everything well inside."""
     depth = depth_in_head(image)
     if depth is None:
         return np.zeros(image.shape, np.float32)

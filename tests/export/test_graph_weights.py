@@ -47,6 +47,12 @@ def test_one_scale_for_all_needs_no_axis_and_no_zero_point() -> None:
     np.testing.assert_array_equal(found["w"].numpy(), [[-1.0, 0.0, 2.5]])
 
 
+def test_a_scale_for_every_block_is_refused_not_misread() -> None:
+    blocks = graph_of(np.zeros((2, 2), np.int8), np.ones((2, 1), np.float32), None, axis=1, block_size=2)
+    with pytest.raises(ValueError, match="w_quantized has a scale for every block"):
+        weights_of(blocks)
+
+
 def test_floats_come_as_they_are_and_other_integers_do_not_come_at_all() -> None:
     found = weights_of(graph_of(np.array([1], np.int8), np.array(1.0, np.float32), None))
     assert found.keys() == {"w", "scale", "bias"}

@@ -22,6 +22,7 @@ from edgebrain.manifest import GraphSpec
 from edgebrain.phantom import LESIONS, PhantomSpec, draw_phantom
 from edgebrain.preprocessing import prepare
 from edgebrain.readers import from_array, read_middle
+from edgebrain.train.config import load_recipe
 from edgebrain.train.models import TrainedModel, load_model
 from edgebrain.types import Precision
 
@@ -105,6 +106,7 @@ def test_it_says_where_it_comes_from_and_fits_its_recipe(shipped: Bundle, restor
     origin = {"id": restored.model, "version": restored.version, "sha256": restored.artifact.sha256}
     assert restored.trained.facts["restored_from"] == origin
     assert restored.trained.recipe.name == restored.model
+    assert restored.trained.recipe.seed == load_recipe(restored.model).seed
     assert restored.trained.recipe.input == shipped.manifest.input
     assert restored.trained.recipe.data.labels == tuple(shipped.manifest.labels)
 
@@ -181,6 +183,18 @@ def test_the_command_writes_a_model_and_names_what_it_left_out(
     with pytest.raises(UsageError, match="exists already"):
         run_restore("edge", data, output)
     assert output.read_bytes() == before
+
+
+def test_the_command_restores_the_second_reader_on_demand(
+    shipped: Bundle, scans: list[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, output = tmp_path / "data.csv", tmp_path / "second.safetensors"
+    write_samples(data, scans)
+    assert run_restore("edge", data, output, second_reader=True) == 0
+    second = shipped.manifest.second_reader
+    assert second is not None
+    assert f"edgebrain train {second.id} " in capsys.readouterr().out
+    assert load_model(output).recipe.name == second.id
 
 
 def test_bad_input_is_named_before_any_work(tmp_path: Path) -> None:
