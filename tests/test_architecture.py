@@ -120,7 +120,8 @@ EXPORT_OF_TRAIN = frozenset(
         "config",
         "data",
         "commands",
-        "edge",  # restoring undoes what its network does to itself for export
+        "edge",  # restoring undoes what these two networks do to themselves for export
+        "lite",
         "episodes",
         "few_shot",
         "given_splits",
