@@ -58,6 +58,17 @@ def export(
     reduce_range: Annotated[
         bool, typer.Option("--reduce-range", help="Add an INT8 file with 7-bit weights, for CPUs without VNNI.")
     ] = False,
+    float_layers: Annotated[
+        float,
+        typer.Option(
+            "--float-layers",
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Largest share of an INT8 file's layers that may stay in float where the gate fails; 0 keeps all in "
+            "8 bits.",
+        ),
+    ] = 0.5,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -115,6 +126,7 @@ def export(
             precisions=frozenset(choice.value for choice in chosen),
             formats=frozenset(formats or ()),
             reduce_range=reduce_range,
+            float_layers=float_layers,
             calibration=calibration,
             validation=validation,
             data=data,

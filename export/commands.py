@@ -37,6 +37,7 @@ class Options:
     precisions: frozenset[str]
     formats: frozenset[FormatChoice]
     reduce_range: bool
+    float_layers: float
     calibration: Path | None
     validation: Path | None
     data: Path | None
@@ -113,6 +114,7 @@ def _source(model: str | None) -> Bundle | Path:
 def _from_bundle(options: Options, bundle: Bundle, wanted: tuple[Target, ...], say: Say) -> Exported:
     from .reexport import ReexportRequest, reexport
     from .scans import calibration_samples, validation_samples
+    from .verify import Limits
 
     if options.preprocessing is not None:
         raise UsageError(
@@ -131,6 +133,7 @@ def _from_bundle(options: Options, bundle: Bundle, wanted: tuple[Target, ...], s
             validation=validation_samples(validation, labels) if validation else None,
             calibration_scans=options.calibration_scans,
             force=options.force,
+            limits=Limits(float_layers=options.float_layers),
             say=say,
         )
     )
@@ -144,6 +147,7 @@ def _from_run(options: Options, model: Path, wanted: tuple[Target, ...], say: Sa
 
     from .pipeline import ExportRequest, export_bundle
     from .scans import calibration_samples, validation_samples
+    from .verify import Limits
 
     try:
         recipe = load_model(model).recipe
@@ -171,6 +175,7 @@ def _from_run(options: Options, model: Path, wanted: tuple[Target, ...], say: Sa
             validation=own(options.validation, validation_samples),
             calibration_scans=options.calibration_scans,
             force=options.force,
+            limits=Limits(float_layers=options.float_layers),
             preprocessing=options.preprocessing,
             say=say,
         )

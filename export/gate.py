@@ -17,8 +17,6 @@ from .verify import Comparison, Judge, Outputs
 
 _SEARCHED = 64
 """Inputs that layers are ranked on."""
-_LARGEST_SHARE = 0.5
-"""Share of the layers that may stay in float; with more, the file is no INT8 file any more."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,11 @@ def _search(  # noqa: PLR0917 - all that the caller has at hand
 ) -> Row:
     """Keep the worst layers in float, more and more of them, until the gate passes; the failed row if it never does."""
     target = failed.made.target
+    most = int(len(maker.quantisable()) * judge.limits.float_layers)
+    if not most:
+        return failed
     ranked = [name for name, _ in sorted(_damage(maker, target, original, images, say), key=lambda x: (-x[1], x[0]))]
-    for count in _steps(int(len(ranked) * _LARGEST_SHARE)):
+    for count in _steps(most):
         say(f"{target.file}: {count} of {len(ranked)} layers in float")
         kept = tuple(ranked[:count])
         made = maker.make(target, kept)

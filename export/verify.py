@@ -36,6 +36,7 @@ class Limits:
         ece_change: Largest change of the expected calibration error, either way.
         to_standard: Largest share of the tumours that only the quantised file puts below ``standard_below``.
         outlier: Largest share of scans that only one of the files takes for no brain MRI.
+        float_layers: Largest share of an INT8 file's layers that may stay in float to keep the other limits.
     """
 
     accuracy_drop: float = 0.002
@@ -43,6 +44,7 @@ class Limits:
     ece_change: float = 0.005
     to_standard: float = 0.001
     outlier: float = 0.01
+    float_layers: float = 0.5
 
     @property
     def scans_wanted(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,16 @@ def test_the_worst_layer_is_found_and_kept_in_float(maker: Maker, images: Image8
     quantised = onnx.load_from_string(row.made.data).graph
     layer = next(n for n in quantised.node if n.name == name)
     assert "DequantizeLinear" not in layer.input[1]
+
+
+def test_no_more_layers_stay_in_float_than_are_allowed(maker: Maker, images: Image8) -> None:
+    spoil(maker)
+    told: list[str] = []
+    limits = replace(LOOSE, float_layers=0.0)
+    _, row = make_rows(maker, (FLOAT, TRT), images, judging(limits), told.append)
+    assert row.float_layers == ()
+    assert row.failures
+    assert not any("alone in INT8" in text for text in told)
 
 
 def test_a_file_that_never_passes_fails(maker: Maker, images: Image8) -> None:

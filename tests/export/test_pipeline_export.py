@@ -18,6 +18,7 @@ from edgebrain import place
 from edgebrain.bundle import open_bundle
 from edgebrain.cli.app import run
 from edgebrain.errors import EdgebrainError, ExportError, GateFailed, TrainingError, UsageError
+from edgebrain.export import pipeline
 from edgebrain.export.pipeline import ExportRequest, export_bundle
 from edgebrain.export.verify import Limits
 from edgebrain.labelled import Sample, write_samples
@@ -209,6 +210,23 @@ def test_every_library_is_looked_for(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sympy" else find(name))
     assert run(["export", "run", "--data", "splits.csv", "-o", "out"]) == 3
     assert "'sympy'" in capsys.readouterr().err
+
+
+def test_the_share_of_float_layers_is_asked_for(
+    small_model: Path,
+    samples: list[Sample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(request: ExportRequest) -> None:
+        raise GateFailed(f"up to {request.limits.float_layers} in float")
+
+    monkeypatch.setattr(pipeline, "export_bundle", refuse)
+    write_samples(tmp_path / "splits.csv", samples)
+    options = ["--data", str(tmp_path / "splits.csv"), "--float-layers", "0.25"]
+    assert run(["export", str(small_model.parent), *options]) == 4
+    assert "up to 0.25 in float" in capsys.readouterr().err
 
 
 def test_command_line(
