@@ -43,15 +43,16 @@ _CONCURRENT = frozenset({"onnxruntime", "openvino"})
 """Engines that several threads may run at the same time."""
 
 
-READ_TWICE = "read by two networks, since the first was in doubt"
+READ_TWICE = "read by two networks"
 
 
 class _Outcome(NamedTuple):
-    """What an engine makes of one image: logits [K], the outlier score of a model that has one, and who read it."""
+    """What an engine makes of one image: logits [K], the outlier score of a model that has one, who read it and how."""
 
     logits: Float32
     outlier: float | None
     read_twice: bool
+    contradicted: bool
 
 
 class Classifier:
@@ -97,7 +98,7 @@ class Classifier:
             device: ``cpu`` ...
             throughput: Share the threads out to batches that run side by side, instead of splitting each batch: more
                 scans per second in :meth:`classify_many`, a longer wait for a single one.
-            second_reader: Let the model's second reader, if it has one, read what the first network is in doubt about.
+            second_reader: Let the model's second reader, if it has one, read what it is meant to read, too.
                 The decision is fitted for both; without it only what the first network gives means anything.
 
         Raises:
@@ -179,8 +180,9 @@ class Classifier:
         scores: list[float | None] = [None] * n
         if manifest.graph.outlier is not None:
             scores = [decision.outlier_score(float(one)) for one in self._checked(outputs, "outlier", (n,))]
-        readers = outputs.get("readers", np.ones(n))
-        return [_Outcome(*one) for one in zip(logits, scores, (readers > 1).tolist(), strict=True)]
+        read_twice = (outputs.get("readers", np.ones(n)) > 1).tolist()
+        contradicted = (outputs.get("contradicted", np.zeros(n)) > 0).tolist()
+        return [_Outcome(*one) for one in zip(logits, scores, read_twice, contradicted, strict=True)]
 
     def _checked(self, outputs: dict[str, Float32], role: str, expected: tuple[int, ...]) -> Float32:
         values = outputs.get(role)
@@ -206,6 +208,7 @@ class Classifier:
             manifest.decision,
             color_fraction=ready.scan.color_fraction,
             outlier=found.outlier,
+            contradicted=found.contradicted,
         )
         return Prediction(
             path=ready.path,

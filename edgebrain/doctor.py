@@ -49,7 +49,7 @@ class Trial:
         engine: What ran it, read back; None when it could not be opened.
         test: Result of the self-test; None when it could not run.
         problem: Why not.
-        second_reader: Whether it reads doubtful scans only, after another file.
+        second_reader: Whether it reads some scans only, after another file.
     """
 
     file: str

@@ -18,7 +18,7 @@ from edgebrain.migrations import MIGRATIONS, Migration
 from edgebrain.seal import SEAL, answer_sha256
 from edgebrain.types import InputSpec, Precision
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 MANIFEST = "manifest.json"
 UPGRADE = "Upgrade edgebrain: pip install --upgrade edgebrain"
 
@@ -88,7 +88,7 @@ class HeadSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SecondReader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Another network, asked about scans that the first is in doubt about; see engines/two_readers.py.
+    """Another network, asked about scans that the first may be wrong about; see engines/two_readers.py.
 
     Attributes:
         id: Name of the model that it comes from.
@@ -97,7 +97,9 @@ class SecondReader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         graph: Names of its input and outputs.
         margin: It is asked where the first network's best logit leads the next one by less than this.
         weight: Share of its logits in the mean of both.
-        outlier_shift: Added to the outlier logit of a scan that it is asked about: a doubt is a sign of no brain MRI.
+        outlier_shift: Added to the outlier logit of a scan that the first is in doubt about: a sign of no brain MRI.
+        negatives: Whether it is asked about every scan, too, to which the first gives the negative label; there its
+            answer alone counts.
         golden: Inputs and its expected outputs, for the self-test.
     """
 
@@ -108,6 +110,7 @@ class SecondReader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     margin: float
     weight: float
     outlier_shift: float
+    negatives: bool = False
     golden: HashedFile | None = None
 
 
@@ -131,7 +134,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         provenance: Recipe, code version, data digest, seed.
         heads: Meta-learned heads from which ``edgebrain adapt`` starts.
         head: The head that makes the logits in place of the graph's own; None where the graph's own are used.
-        second_reader: The network that reads doubtful scans, too; None where every answer is one network's.
+        second_reader: The network that reads some scans, too; None where every answer is one network's.
         license: SPDX identifier.
         intended_use: What the model is for, and what not.
     """

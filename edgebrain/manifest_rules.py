@@ -81,6 +81,9 @@ def check(manifest: Manifest, path: Path) -> None:
         "the second_reader and the graph have an outlier output both, or neither": (
             second is not None and (second.graph.outlier is None) != (manifest.graph.outlier is None)
         ),
+        "second_reader is asked about negatives, and no label is the negative one": (
+            second is not None and second.negatives and manifest.negative_label is None
+        ),
         "second_reader has a file of another's name": not _names_of_their_own(manifest),
         "a head's labels, lr or steps are out of range": not all(map(_sound_head, heads)),
         "id, version and labels must be text that can be printed": not all(

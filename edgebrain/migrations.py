@@ -48,10 +48,23 @@ def _without_seal(tree: dict[str, Any]) -> dict[str, Any]:
     return {**tree, SEAL: answer_sha256(tree)}
 
 
+def _without_negatives(tree: dict[str, Any]) -> dict[str, Any]:
+    """Version 6 may ask the second reader about all scans that the first calls negative."""
+    second = tree.get("second_reader")
+    if second is None:
+        return tree
+    if "negatives" in second:
+        raise ValueError("no second reader is asked about negatives in this version")
+    new = {**tree, "second_reader": {**second, "negatives": False}}
+    # What an older manifest is held against is the hash over its own fields; the new one follows from it.
+    return new if tree.get(SEAL) != answer_sha256(tree) else {**new, SEAL: answer_sha256(new)}
+
+
 MIGRATIONS: Mapping[int, Migration] = {
     1: _without_outlier,
     2: _without_heads_and_layouts,
     3: _without_second_reader,
     4: _without_seal,
+    5: _without_negatives,
 }
 """Step that turns a manifest of version N into one of version N + 1, by N. Version 1 is the first."""

@@ -27,10 +27,12 @@ class Compared:
     Attributes:
         gate: Of the files that every scan goes through, on the validation split; None where there is no INT8 file.
         both: Of two readers together, by split; empty where there is one, or where they were not compared.
+        exact: Whether both were in fp32 then, and not the first alone.
     """
 
     gate: Comparison | None
     both: Mapping[str, Comparison] = field(default_factory=dict)
+    exact: bool = True
 
 
 def write_card(
@@ -62,7 +64,7 @@ def write_card(
         card_evidence.calibration(evaluation),
         card_evidence.pictures(evaluation),
         _gate(compared.gate),
-        _gate_of_both(compared.both),
+        _gate_of_both(compared),
         _decision(manifest, fitted),
         _second_reader(manifest),
         card_evidence.elsewhere(evidence.elsewhere),
@@ -170,8 +172,8 @@ On {comparison.scans} validation scans: accuracy {comparison.accuracy_quantised:
 {comparison.ece:.4f}, largest change of a probability {comparison.largest_shift:.3f}. The gate: {verdict}."""
 
 
-def _gate_of_both(both: Mapping[str, Comparison]) -> str:
-    if not both:
+def _gate_of_both(compared: Compared) -> str:
+    if not compared.both:
         return ""
     rows = [
         [
@@ -184,10 +186,11 @@ def _gate_of_both(both: Mapping[str, Comparison]) -> str:
             f"{found.ece_quantised:.4f}, {found.ece:.4f}",
             "yes" if not found.failures else f"**no**: {'; '.join(found.failures)}",
         ]
-        for split, found in both.items()
+        for split, found in compared.both.items()
     ]
     head = ["split", "scans", "accuracy", "McNemar p", "to no tumour", "to *standard*", "ECE", "within the gate"]
-    return f"""That is the first network alone. Both readers in INT8, as they are shipped, against both in fp32:
+    other = "both in fp32" if compared.exact else "the first in fp32 (the second has no such file)"
+    return f"""That is the first network alone. Both readers in INT8, as they are shipped, against {other}:
 
 {table(head, rows)}"""
 
@@ -219,10 +222,16 @@ def _second_reader(manifest: Manifest) -> str:
         if second.graph.outlier is None
         else f" The outlier score is then the higher one of both, its logit raised by {second.outlier_shift:g}."
     )
+    negative = (
+        ""
+        if not second.negatives
+        else f" It reads all that the first calls {manifest.negative_label}, too; there its answer alone counts, and a "
+        "scan for which it denies the first's *cannot be assessed*."
+    )
     return f"""**Second reader.** {second.id} {second.version} reads a scan, too, where the first network's best
-logit leads the next one by less than {second.margin:g}; its logits then count {counts} of the mean.{strange} All
-figures are of both together; in those of fp32 the first network is in fp32, and the second in INT8, which is all that
-it is shipped in. The provenance says what it was fitted on."""
+logit leads the next one by less than {second.margin:g}; its logits then count {counts} of the mean.{strange}{negative}
+All figures are of both together; in those of fp32 the first network is in fp32, and the second in INT8, which is all
+that it is shipped in. The provenance says what it was fitted on."""
 
 
 def _limits(manifest: Manifest) -> str:

@@ -239,7 +239,10 @@ def recalibrate(
 def pair(
     *,
     first: Annotated[str, typer.Argument(metavar="NAME|DIR", help="Bundle that reads every scan.")],
-    second: Annotated[str, typer.Argument(metavar="DIR", help="Bundle that is asked where the first is in doubt.")],
+    second: Annotated[
+        str | None,
+        typer.Argument(metavar="[DIR]", help="Bundle that reads some, too; the first's second reader if not given."),
+    ] = None,
     splits: Annotated[
         list[Path],
         typer.Option(
@@ -249,7 +252,10 @@ def pair(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Bundle folder to write; may be that of the first.")
     ],
-    share: Annotated[float, typer.Option("--share", help="Share of the val split that is to be read twice.")] = 0.15,
+    share: Annotated[float, typer.Option("--share", help="Share of the val split to read twice for doubt.")] = 0.15,
+    negatives: Annotated[
+        bool, typer.Option("--negatives", help="Leave it to the second what the first calls free of tumour.")
+    ] = False,
     version: Annotated[
         str | None,
         typer.Option("--model-version", help="Version of the bundle; the old one and '+second's name' if not given."),
@@ -257,17 +263,18 @@ def pair(
     data_name: DataNameOption = None,
     left_out: LeftOutOption = None,
 ) -> int:
-    """Give a model a second reader, or another one: a network that reads doubtful scans, too.
+    """Give a model a second reader, or another one: a network that reads some scans, too.
 
-    Both networks err, but on other scans; where the first is in doubt, the mean of both answers. The second one runs on
-    the CPU, whatever runs the first. Its graph and that of the first stay as they are, byte by byte; when it is asked,
-    how much it counts, and the decision are fitted on the val split, and the model card is measured anew.
+    Both networks err, but on other scans; where the first is in doubt, the mean of both answers. With --negatives the
+    second reads all that the first calls free of tumour, too, and there its own answer holds. It runs on the CPU,
+    whatever runs the first. Its graph and that of the first stay as they are, byte by byte; when it is asked, how much
+    it counts, and the decision are fitted on the val split, and the model card is measured anew.
 
     Some calls:
 
       edgebrain export runs/edge-second --int8 --reduce-range -o second/
 
-      edgebrain pair edge second/ --splits splits.csv -o two-readers/
+      edgebrain pair edge second/ --splits splits.csv --negatives -o two-readers/
     """
     from edgebrain.export.pair_command import run_pair
 
@@ -277,6 +284,7 @@ def pair(
         splits=splits,
         output=output,
         share=share,
+        negatives=negatives,
         version=version,
         data_name=data_name,
         left_out=left_out or (),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgebrain.bundle import Manifest
-from edgebrain.classifier import Classifier
+from edgebrain.engines import Engine
 from edgebrain.errors import TrainingError, UsageError
 from edgebrain.labelled import NOT_BRAIN_MRI, Sample
 from edgebrain.train.data import PreparedSet, prepare_samples
@@ -50,10 +50,10 @@ def validation_pictures(manifest: Manifest, samples: Sequence[Sample]) -> Prepar
     return _prepared(manifest, samples, (NOT_BRAIN_MRI,), "val")
 
 
-def outputs_on(classifier: Classifier, prepared: PreparedSet) -> tuple[Float32, Float32 | None]:
+def outputs_on(engine: Engine, prepared: PreparedSet) -> tuple[Float32, Float32 | None]:
     """Logits [N, K], and outlier logits [N] where the graph has them."""
     images = prepared.images[:, np.newaxis]
-    parts = [classifier.engine.run(images[begin : begin + _BATCH]) for begin in range(0, len(images), _BATCH)]
+    parts = [engine.run(images[begin : begin + _BATCH]) for begin in range(0, len(images), _BATCH)]
     logits = np.concatenate([part["logits"] for part in parts])
     return logits, np.concatenate([part["outlier"] for part in parts]) if "outlier" in parts[0] else None
 

@@ -14,10 +14,11 @@ from .commands import require_export
 def run_pair(
     *,
     first: str,
-    second: str,
+    second: str | None,
     splits: list[Path],
     output: Path,
     share: float,
+    negatives: bool,
     version: str | None,
     data_name: str | None,
     left_out: Sequence[str] = (),
@@ -43,7 +44,7 @@ def run_pair(
     samples = one_vocabulary(read_splits(splits))
     name = for_people(data_name or ", ".join(path.stem for path in splits), "--data-name")
     with telling() as say:
-        done = pair(Pairing(first, second, samples, output, share, version, name, others, say))
+        done = pair(Pairing(first, second, samples, output, share, negatives, version, name, others, say))
     console = Console(highlight=False, markup=False)
     figures = Table("test split", "accuracy", "macro-F1", "ECE", box=None, pad_edge=False)
     for precision, found in done.measured.evaluations.items():

@@ -24,6 +24,9 @@ from .held_out import outputs_on, scans_of
 from .verify import Comparison, Judge, Limits, Outputs
 
 SPLITS = ("val", "test")
+OF_BOTH, BESIDE_SECOND = "gate_of_both", "gate_beside_second"
+"""Names of the comparison in the figures of INT8: with both networks in fp32, or with the first in fp32 beside the
+second as it is shipped, where nothing else of that is at hand."""
 Draft = Callable[[Path, Artifact], None]
 """Writes a bundle of both readers into a folder, the second with this file."""
 
@@ -46,20 +49,24 @@ class PairGate:
     samples: Sequence[Sample]
     draft: Draft
 
+    @property
+    def key(self) -> str:
+        """What the pair is compared with: one of OF_BOTH and BESIDE_SECOND."""
+        return BESIDE_SECOND if _float_file(self.second) is None else OF_BOTH
+
     def __call__(self, spec: DecisionSpec) -> dict[str, Comparison]:
-        """The comparison by split; empty where one of the two has no fp32 file.
+        """The comparison by split; empty where the first has no fp32 file.
 
         Args:
             spec: The decision that both precisions are used with.
         """
-        exact = _float_file(self.second)
-        if exact is None or _float_file(self.first) is None:
+        if _float_file(self.first) is None:
             return {}
         manifest = self.first.manifest
         negative = None if manifest.negative_label is None else manifest.labels.index(manifest.negative_label)
         found = {split: scans_of(manifest, self.samples, split) for split in SPLITS}
         sets = {split: scans for split, scans in found.items() if scans is not None}
-        original = self._outputs(exact, Precision.FP32, sets)
+        original = self._outputs(_float_file(self.second) or self.shipped, Precision.FP32, sets)
         other = self._outputs(self.shipped, Precision.INT8, sets)
         return {
             split: Judge(scans.targets, spec, negative, Limits()).compare(original[split], other[split])
@@ -70,7 +77,7 @@ class PairGate:
         with tempfile.TemporaryDirectory(prefix="edgebrain-") as name:
             self.draft(Path(name), file)
             with closing(Classifier.load(name, engine="onnxruntime", precision=precision)) as classifier:
-                found = {split: outputs_on(classifier, scans) for split, scans in sets.items()}
+                found = {split: outputs_on(classifier.engine, scans) for split, scans in sets.items()}
         return {
             split: {"logits": logits} if outlier is None else {"logits": logits, "outlier": outlier}
             for split, (logits, outlier) in found.items()

@@ -7,7 +7,7 @@ fit them there, without training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from .held_out import outputs_on, validation_pictures, validation_scans
 from .left_out import LeftOut
 from .operating_point import fit_decision
 from .outlier_limit import fit_outlier_limit
+from .pair_gate import BESIDE_SECOND, OF_BOTH, PairGate
 from .progress import Say, silent
 from .verify import Comparison
 
@@ -63,7 +64,7 @@ class Recalibration:
     data_name: str = "own scans"
     left_out: tuple[LeftOut, ...] = ()
     say: Say = silent
-    compare: Callable[[DecisionSpec], Mapping[str, Comparison]] | None = None
+    compare: PairGate | None = None
 
 
 @dataclass(frozen=True)
@@ -119,15 +120,15 @@ def _fitted(
     """The decision, fitted on the file that runs by default, and what it rests on in words."""
     negative = None if manifest.negative_label is None else manifest.labels.index(manifest.negative_label)
     with closing(Classifier.load(model, engine="onnxruntime")) as classifier:
-        logits = outputs_on(classifier, scans)[0]
+        logits = outputs_on(classifier.engine, scans)[0]
     fitted = fit_decision(logits, scans.targets, negative)
     # A second reader raises the score of what the first is in doubt about; the limit is that of the first alone, which
     # is all there is when the model is adapted.
     with closing(Classifier.load(model, engine="onnxruntime", second_reader=False)) as classifier:
-        outliers = outputs_on(classifier, scans)[1]
+        outliers = outputs_on(classifier.engine, scans)[1]
         if outliers is None:
             return fitted.spec, fitted.describe()
-        others = None if pictures is None else outputs_on(classifier, pictures)[1]
+        others = None if pictures is None else outputs_on(classifier.engine, pictures)[1]
     limit = fit_outlier_limit(outliers, np.empty(0, np.float32) if others is None else others)
     return msgspec.structs.replace(fitted.spec, max_outlier=limit.limit), f"{fitted.describe()}; {limit.describe()}"
 
@@ -149,13 +150,13 @@ def _write(
         gate = manifest.metrics.get("int8", {}).get("gate")
         if gate is not None and "int8" in metrics:  # of the same files; a decision has no part in it but a threshold
             metrics["int8"]["gate"] = gate
-        both = _both(request, manifest)
+        key, both = _both(request, manifest)
         if both and "int8" in metrics:
-            metrics["int8"]["gate_of_both"] = {split: found.to_dict() for split, found in both.items()}
+            metrics["int8"][key] = {split: found.to_dict() for split, found in both.items()}
         manifest = msgspec.structs.replace(manifest, metrics=metrics)
         bundles.write_manifest(folder, manifest)
         comparison = None if gate is None else msgspec.convert(gate, Comparison)
-        compared = Compared(comparison, both)
+        compared = Compared(comparison, both, exact=key == OF_BOTH)
         write_card(
             folder / bundles.CARD,
             manifest,
@@ -168,12 +169,13 @@ def _write(
     return evidence.evaluations
 
 
-def _both(request: Recalibration, manifest: bundles.Manifest) -> dict[str, Comparison]:
-    """How two readers in INT8 compare with the same two in fp32, by split; empty where that was not compared."""
+def _both(request: Recalibration, manifest: bundles.Manifest) -> tuple[str, dict[str, Comparison]]:
+    """What two readers in INT8 were compared with, and how they compare, by split; empty where they were not."""
     if manifest.second_reader is None:
-        return {}
+        return OF_BOTH, {}
     if request.compare is not None:
         request.say("comparing the precisions of both readers")
-        return dict(request.compare(manifest.decision))
-    kept = manifest.metrics.get("int8", {}).get("gate_of_both", {})
-    return {split: msgspec.convert(found, Comparison) for split, found in kept.items()}
+        return request.compare.key, request.compare(manifest.decision)
+    known = manifest.metrics.get("int8", {})
+    key = BESIDE_SECOND if BESIDE_SECOND in known else OF_BOTH
+    return key, {split: msgspec.convert(found, Comparison) for split, found in known.get(key, {}).items()}

@@ -106,7 +106,7 @@ def _read_twice(share: float) -> tuple[str, ...]:
     """What a reader of the figures must know where a second reader took part."""
     if not share:
         return ()
-    return (f"{share:.0%} of these scans were in doubt and read by two networks; other scans may be more or fewer",)
+    return (f"{share:.0%} of these scans were read by two networks; other scans may be more or fewer",)
 
 
 def _usable(classifier: Classifier, files: Sequence[str]) -> tuple[list[str], tuple[str, ...], float]:

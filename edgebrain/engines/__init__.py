@@ -141,7 +141,7 @@ def open_engine(bundle: Bundle, artifact: Artifact, options: EngineOptions, engi
 
 
 def _read_twice(bundle: Bundle, engine: Engine, options: EngineOptions) -> Engine:
-    """Let the bundle's second reader read doubtful scans, too, where it has one."""
+    """Let the bundle's second reader, where it has one, read what it is asked about."""
     if bundle.manifest.second_reader is None:
         return engine
     from edgebrain.engines.two_readers import paired

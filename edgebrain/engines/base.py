@@ -64,7 +64,8 @@ class Engine(Protocol):
         Returns:
             The outputs that the manifest names, by role: ``logits`` [N, K], and ``embedding`` [N, D], ``cam``
             [N, K, h, w] and ``outlier`` [N] if there are any. A model with a second reader adds ``readers`` [N]: how
-            many networks made the logits of an image, 1 or 2.
+            many networks made the logits of an image, 1 or 2; and if that may deny what the first calls negative,
+            ``contradicted`` [N]: 1 where it does, else 0.
 
         Raises:
             EngineFailed: The engine broke.

@@ -1,8 +1,10 @@
-"""A graph whose doubtful answers another graph reads, too: double reading, as radiologists do, at little more than one.
+"""A graph some of whose scans another graph reads, too: double reading, as radiologists do, at little more than one.
 
 Two networks of other make and training err on other scans, so that the mean of their logits is right more often than
 either (Hansen & Salamon, "Neural network ensembles", IEEE TPAMI 1990). Where the first is sure, the second hardly ever
-changes the answer, so only scans whose two best labels are close are read twice (docs/decisions/0021).
+changes the answer, so scans whose two best labels are close are read twice (docs/decisions/0021). A bundle may ask for
+more: that nothing is called negative by the first network alone. What it calls so is then for the second one to say,
+which stays right more often on scans of a source that neither has seen (docs/decisions/0030).
 """
 
 from __future__ import annotations
@@ -38,6 +40,21 @@ def in_doubt(logits: Float32, margin: float) -> Flags:
     return ~sure
 
 
+def asked_about(logits: Float32, margin: float, negative: int | None) -> Flags:
+    """Which scans the second reader gets.
+
+    Args:
+        logits: float32 [N, K] of the first network.
+        margin: See :func:`in_doubt`.
+        negative: Index of the label of which every scan is read twice; None where doubt alone counts.
+
+    Returns:
+        bool [N].
+    """
+    doubtful = in_doubt(logits, margin)
+    return doubtful if negative is None else doubtful | (logits.argmax(axis=-1) == negative)
+
+
 def read_together(first: Float32, second: Float32, weight: float) -> Float32:
     """The weighted mean of two networks' logits.
 
@@ -52,6 +69,22 @@ def read_together(first: Float32, second: Float32, weight: float) -> Float32:
     share = np.float32(weight)
     mean: Float32 = (np.float32(1) - share) * first + share * second
     return mean
+
+
+def answer_of_both(first: Float32, second: Float32, weight: float, negative: int | None) -> Float32:
+    """The logits of scans that both have read.
+
+    Args:
+        first: float32 [N, K].
+        second: float32 [N, K].
+        weight: See :func:`read_together`.
+        negative: Index of the label that is left to the second reader where the first gives it; None leaves it none.
+
+    Returns:
+        float32 [N, K].
+    """
+    mean = read_together(first, second, weight)
+    return mean if negative is None else np.where((first.argmax(axis=-1) == negative)[:, np.newaxis], second, mean)
 
 
 def reader_alone(bundle: Bundle, second: SecondReader) -> Bundle:
@@ -91,7 +124,15 @@ def paired(
     second = bundle.manifest.second_reader
     assert second is not None
     alone = _Verified(reader_alone(bundle, second), second.artifact)
-    engine = TwoReaders(first, lambda: open_file(alone, second.artifact), second, len(bundle.manifest.labels))
+    manifest = bundle.manifest
+    negative = None if manifest.negative_label is None else manifest.labels.index(manifest.negative_label)
+    engine = TwoReaders(
+        first,
+        lambda: open_file(alone, second.artifact),
+        second,
+        len(manifest.labels),
+        negative if second.negatives else None,
+    )
     if options.streams > 1:
         engine.open_second()
     return engine
@@ -110,7 +151,7 @@ class _Verified(Bundle):
 
 
 class TwoReaders:
-    """Runs a graph, and another one on the images that it is in doubt about.
+    """Runs a graph, and another one on the images that it may be wrong about.
 
     Images that both read go to the second one by one: how many there are in a batch is chance, and memory for the most
     that there could be would be taken in the middle of a run.
@@ -120,13 +161,22 @@ class TwoReaders:
         opener: Opens the other graph; called once.
         spec: When it is asked, and how much it counts.
         ways: Number of labels.
+        negative: Index of the label that is the second's to give; None where it is asked for its doubts alone.
     """
 
-    def __init__(self, first: Engine, opener: Callable[[], Engine], spec: SecondReader, ways: int) -> None:
+    def __init__(
+        self,
+        first: Engine,
+        opener: Callable[[], Engine],
+        spec: SecondReader,
+        ways: int,
+        negative: int | None = None,
+    ) -> None:
         self._first = first
         self._opener: Callable[[], Engine] | None = opener
         self._spec = spec
         self._ways = ways
+        self._negative = negative
         self._second: Engine | None = None
         self._lock = threading.Lock()
 
@@ -136,11 +186,12 @@ class TwoReaders:
         return self._first.info
 
     def run(self, images: Image8) -> dict[str, Float32]:
-        """Run the graph, and the other where it is in doubt; see :class:`~edgebrain.engines.base.Engine`.
+        """Run the graph, and the other on what it is asked about; see :class:`~edgebrain.engines.base.Engine`.
 
         Returns:
-            The first graph's outputs, with what both make of doubtful images in ``logits`` and ``outlier``, and
-            ``readers`` [N]: 2 for those, 1 for the others.
+            The first graph's outputs, with what both make of those images in ``logits`` and ``outlier``, and
+            ``readers`` [N]: 2 for those, 1 for the others. Where negatives are left to the second, ``contradicted``
+            [N] is 1 for those that it does not find negative, and 0 for all others.
 
         Raises:
             EngineFailed: One of the engines broke, or gives logits of another shape, or the second numbers that are
@@ -150,20 +201,34 @@ class TwoReaders:
         logits = outputs["logits"]
         if logits.shape != (len(images), self._ways):
             raise EngineFailed(f"The first network gives logits {logits.shape} instead of {(len(images), self._ways)}.")
-        asked = in_doubt(logits, self._spec.margin)
+        asked = asked_about(logits, self._spec.margin, self._negative)
         outputs["readers"] = asked.astype(np.float32) + np.float32(1)
         if asked.any():
             second = self.open_second()
             found = [second.run(images[i : i + 1]) for i in np.flatnonzero(asked)]
-            for role in ("logits", "outlier"):
-                if role in outputs:
-                    outputs[role] = self._both(role, outputs[role], asked, found)
+            mine = logits[asked]
+            outputs["logits"] = _replaced(logits, asked, self._logits(mine, found))
+            if "outlier" in outputs:
+                outputs["outlier"] = _replaced(
+                    outputs["outlier"], asked, self._outlier(outputs["outlier"][asked], found, mine)
+                )
+        if self._negative is not None:
+            before, after = (values.argmax(axis=-1) == self._negative for values in (logits, outputs["logits"]))
+            outputs["contradicted"] = (before & ~after).astype(np.float32)
         return outputs
 
-    def _both(self, role: str, values: Float32, asked: Flags, found: list[dict[str, Float32]]) -> Float32:
-        """One output of the first graph, with what both make of the images that were asked about."""
+    def _logits(self, mine: Float32, found: list[dict[str, Float32]]) -> Float32:
+        return answer_of_both(mine, self._others("logits", mine, found), self._spec.weight, self._negative)
+
+    def _outlier(self, mine: Float32, found: list[dict[str, Float32]], logits: Float32) -> Float32:
+        # Each may find a picture strange; that the first is in doubt counts against it, too.
+        shift = in_doubt(logits, self._spec.margin) * np.float32(self._spec.outlier_shift)
+        strangest: Float32 = np.maximum(mine, self._others("outlier", mine, found)) + shift
+        return strangest
+
+    def _others(self, role: str, mine: Float32, found: list[dict[str, Float32]]) -> Float32:
+        """One output of the second graph, of the same images as the first's."""
         others = np.concatenate([one[role] for one in found])
-        mine = values[asked]
         file = self._spec.artifact.file
         if others.shape != mine.shape:
             raise EngineFailed(f"{file} gives {role} {others.shape} instead of {mine.shape}.")
@@ -172,12 +237,7 @@ class TwoReaders:
                 f"The second reader {file} gives {role} that are not finite.",
                 remedy="Check it on this machine: edgebrain doctor",
             )
-        result: Float32 = values.copy()
-        if role == "logits":
-            result[asked] = read_together(mine, others, self._spec.weight)
-        else:  # each may find a picture strange; that the first is in doubt counts against it, too
-            result[asked] = np.maximum(mine, others) + np.float32(self._spec.outlier_shift)
-        return result
+        return others
 
     def open_second(self) -> Engine:
         """The other graph, opened if it is not open yet.
@@ -200,3 +260,9 @@ class TwoReaders:
             second, self._second, self._opener = self._second, None, None
         if second is not None:
             second.close()
+
+
+def _replaced(values: Float32, where: Flags, by: Float32) -> Float32:
+    result: Float32 = values.copy()
+    result[where] = by
+    return result

@@ -1,4 +1,4 @@
-"""A model with a second reader answers like any other model, and asks the second where the first is in doubt only."""
+"""A model with a second reader answers like any other, and asks it about what it is meant to read only."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from edgebrain.engines import ENGINES, Engine, EngineInfo, EngineOptions, open_e
 from edgebrain.engines.two_readers import TwoReaders, in_doubt, read_together
 from edgebrain.errors import EngineFailed, HashMismatch, InvalidManifest
 from edgebrain.place import check_output
-from edgebrain.seal import SEAL
+from edgebrain.seal import SEAL, answer_sha256
 from edgebrain.selftest import Golden, write_golden
-from edgebrain.types import Float32, Image8, ModelRef, Precision
+from edgebrain.types import Float32, Image8, ModelRef, Precision, Triage
 
 BuildGraph = Callable[..., bytes]
 WriteBundle = Callable[..., Path]
@@ -83,9 +83,9 @@ def numbered(count: int) -> Image8:
     return images
 
 
-def readers(first: Float32, second: Float32, spec: SecondReader = SPEC) -> tuple[TwoReaders, Scripted]:
+def readers(first: Float32, second: Float32, negative: int | None = None) -> tuple[TwoReaders, Scripted]:
     other = Scripted(second)
-    return TwoReaders(Scripted(first), lambda: other, spec, first.shape[1]), other
+    return TwoReaders(Scripted(first), lambda: other, SPEC, first.shape[1], negative), other
 
 
 @given(first=LOGITS, second=LOGITS)
@@ -106,11 +106,34 @@ def test_only_doubtful_images_are_read_twice(first: Float32, second: Float32) ->
     assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}
 
 
-@given(first=LOGITS, second=LOGITS)
-def test_neither_batch_nor_order_changes_an_answer(first: Float32, second: Float32) -> None:
-    together = readers(first, second)[0].run(numbered(5))["logits"]
-    backwards = readers(first, second)[0].run(numbered(5)[::-1])["logits"][::-1]
-    alone = np.concatenate([readers(first, second)[0].run(numbered(5)[i : i + 1])["logits"] for i in range(5)])
+@given(first=LOGITS, second=LOGITS, negative=st.integers(0, 3))
+def test_what_the_first_calls_negative_is_the_second_ones_to_say(
+    first: Float32, second: Float32, negative: int
+) -> None:
+    engine, other = readers(first, second, negative)
+    found, usual = engine.run(numbered(5)), readers(first, second)[0].run(numbered(5))
+    left = first.argmax(axis=1) == negative
+    doubtful = usual["readers"] == 2
+    assert other.shown == np.flatnonzero(left | doubtful).tolist()
+    assert found["readers"].tolist() == (1 + (left | doubtful)).tolist()
+    assert np.array_equal(found["logits"][left], second[left])
+    assert found["contradicted"].tolist() == (left & (second.argmax(axis=1) != negative)).tolist()
+    assert "contradicted" not in usual
+    assert np.array_equal(found["logits"][~left], usual["logits"][~left])
+    # A doubt is a sign of a strange picture, and a negative answer is none.
+    sure = left & ~doubtful
+    assert np.array_equal(found["outlier"][sure], np.maximum(first, second)[sure, 0])
+    assert np.array_equal(found["outlier"][~sure], usual["outlier"][~sure])
+    assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}
+
+
+@given(first=LOGITS, second=LOGITS, negative=st.none() | st.integers(0, 3))
+def test_neither_batch_nor_order_changes_an_answer(first: Float32, second: Float32, negative: int | None) -> None:
+    def answers(images: Image8) -> Float32:
+        return readers(first, second, negative)[0].run(images)["logits"]
+
+    together, backwards = answers(numbered(5)), answers(numbered(5)[::-1])[::-1]
+    alone = np.concatenate([answers(numbered(5)[i : i + 1]) for i in range(5)])
     assert np.array_equal(together, backwards)
     assert np.array_equal(together, alone)
 
@@ -209,6 +232,38 @@ def test_a_bundle_opens_with_both(pair: Path) -> None:
     assert together["readers"].tolist().count(2) == len(IMAGES) // 2
     assert "readers" not in alone
     assert together["logits"] == pytest.approx(alone["logits"], abs=1e-5)
+
+
+def test_a_bundle_may_leave_its_negatives_to_the_second(pair: Path) -> None:
+    called = run(pair, alone=True)["logits"].argmax(axis=1)
+    manifest = open_bundle(pair).manifest
+    write_manifest(pair, msgspec.structs.replace(manifest, negative_label=manifest.labels[called[0]]))
+    rewritten(pair, margin=1e-6, negatives=True)
+    assert run(pair)["readers"].tolist() == (1 + (called == called[0])).tolist()
+
+
+def test_a_contradiction_is_in_the_record(make_classifier: Callable[..., Classifier]) -> None:
+    """A scan that the first network calls negative, and the second something else."""
+    usual = make_classifier()
+    labels, negative = usual.bundle.manifest.labels, usual.bundle.manifest.negative_label
+    which = labels.index(str(negative))
+    first, second = (np.eye(len(labels), dtype=np.float32)[[k]] * 9 for k in (which, which - 1))
+    classifier = make_classifier()
+    classifier.engine = TwoReaders(Scripted(first), lambda: Scripted(second), SPEC, len(labels), which)
+    scan = np.zeros((64, 64), np.uint16)
+    scan[16:48, 16:48] = np.arange(32 * 32).reshape(32, 32)
+    found = classifier.classify(scan)
+    assert found.label == labels[which - 1]
+    assert found.triage is Triage.CANNOT_ASSESS
+    assert found.reasons[0].startswith("one network finds no tumour, the other ")
+    assert found.reasons[-1] == READ_TWICE
+
+
+def test_without_a_negative_label_there_are_no_negatives_to_leave(pair: Path) -> None:
+    manifest = open_bundle(pair).manifest
+    write_manifest(pair, msgspec.structs.replace(manifest, negative_label=None))
+    with pytest.raises(InvalidManifest, match="no label is the negative one"):
+        rewritten(pair, negatives=True)
 
 
 def test_who_was_read_twice_is_said(pair: Path) -> None:
@@ -318,6 +373,34 @@ def test_two_files_of_one_name_are_refused(pair: Path) -> None:
     assert second is not None
     with pytest.raises(InvalidManifest, match="a file of another's name"):
         rewritten(pair, artifact=msgspec.structs.replace(second.artifact, file="model.onnx"))
+
+
+def as_version_5(folder: Path, **changes: object) -> None:
+    """Before negatives; what is changed after sealing breaks the seal."""
+    tree = json.loads((folder / MANIFEST).read_text())
+    del tree["second_reader"]["negatives"]
+    tree["schema_version"] = 5
+    tree[SEAL] = answer_sha256(tree)
+    tree["second_reader"].update(changes)
+    (folder / MANIFEST).write_text(json.dumps(tree))
+
+
+def test_in_a_manifest_of_version_5_it_is_asked_for_doubt_alone(pair: Path) -> None:
+    before = open_bundle(pair).manifest
+    as_version_5(pair)
+    assert open_bundle(pair).manifest == before
+
+
+def test_what_was_changed_by_hand_in_a_manifest_of_version_5_is_found(pair: Path) -> None:
+    as_version_5(pair, weight=0.75)
+    with pytest.raises(HashMismatch, match="was changed"):
+        open_bundle(pair)
+
+
+def test_a_manifest_of_version_5_cannot_say_more(pair: Path) -> None:
+    as_version_5(pair, negatives=True)
+    with pytest.raises(InvalidManifest, match="does not follow its schema version 5"):
+        open_bundle(pair)
 
 
 def test_a_manifest_of_version_3_cannot_have_one(pair: Path) -> None:

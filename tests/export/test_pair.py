@@ -16,7 +16,8 @@ from edgebrain.cli.app import run
 from edgebrain.errors import UsageError
 from edgebrain.evaluation.measure import evaluate_arrays
 from edgebrain.export.formats import targets
-from edgebrain.export.pair import MOST_SHIFT, Pairing, fit_reader, pair
+from edgebrain.export.pair import Pairing, pair
+from edgebrain.export.pair_fit import MOST_SHIFT, fit_reader
 from edgebrain.export.recalibrate import Recalibration, recalibrate
 from edgebrain.export.reexport import ReexportRequest, reexport
 from edgebrain.export.restore import restore
@@ -112,9 +113,20 @@ def test_both_precisions_of_a_pair_are_compared(first: Path, samples: list[Sampl
     assert bundles.open_bundle(tmp_path / "again").manifest.metrics["int8"]["gate_of_both"] == found
 
 
-def test_a_second_reader_without_a_float_file_is_not_compared(made: Path) -> None:
-    assert "gate_of_both" not in bundles.open_bundle(made).manifest.metrics["int8"]
-    assert "Both readers in INT8" not in (made / bundles.CARD).read_text(encoding="utf-8")
+def test_beside_a_second_reader_without_a_float_file_the_first_is_compared(
+    made: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    metrics = bundles.open_bundle(made).manifest.metrics["int8"]
+    assert "gate_of_both" not in metrics
+    assert set(metrics["gate_beside_second"]) == {"val", "test"}
+    words = "against the first in fp32 (the second has no such file)"
+    assert words in (made / bundles.CARD).read_text(encoding="utf-8")
+    recalibrate(Recalibration(made, samples, tmp_path / "again"))
+    assert (
+        bundles.open_bundle(tmp_path / "again").manifest.metrics["int8"]["gate_beside_second"]
+        == (metrics["gate_beside_second"])
+    )
+    assert words in (tmp_path / "again" / bundles.CARD).read_text(encoding="utf-8")
 
 
 def test_at_least_the_share_is_read_twice(made: Path, samples: list[Sample]) -> None:
@@ -150,6 +162,52 @@ def test_the_command_says_what_it_did(
     assert bundles.open_bundle(tmp_path / "new").manifest.version == "2.0.0"
     assert "| elsewhere | 1, 0 |" in (out / bundles.CARD).read_text(encoding="utf-8")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "ours.csv", "r.json"]
+
+
+def test_negatives_are_left_to_the_second(first: Path, second: Path, samples: list[Sample], tmp_path: Path) -> None:
+    data, out = tmp_path / "ours.csv", tmp_path / "new"
+    write_samples(data, samples)
+    assert run(["pair", str(first), str(second), "--splits", str(data), "-o", str(out), "--negatives"]) == 0
+    manifest = bundles.open_bundle(out).manifest
+    assert manifest.second_reader is not None
+    assert manifest.second_reader.negatives
+    assert ", and all negatives)" in manifest.provenance["second_reader"]
+    assert "reads all that the first calls no_tumor, too;" in (out / bundles.CARD).read_text(encoding="utf-8")
+
+
+def test_a_model_without_a_negative_label_has_no_negatives(samples: list[Sample], tmp_path: Path) -> None:
+    first = one_reader(tmp_path / "first", negative_label=None)
+    second = as_second(tmp_path / "second", id="other", negative_label=None)
+    with pytest.raises(UsageError, match="no negatives to read twice") as caught:
+        pair(Pairing(first, second, samples, tmp_path / "new", negatives=True))
+    assert "--negatives" in str(caught.value.remedy)
+
+
+def test_the_second_reader_that_is_there_may_be_asked_in_another_way(
+    made: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    data, out = tmp_path / "ours.csv", tmp_path / "new"
+    write_samples(data, samples)
+    options = ["--splits", str(data), "-o", str(out), "--share", "0.25", "--negatives", "--model-version", "3"]
+    assert run(["pair", str(made), *options]) == 0
+    before, after = bundles.open_bundle(made), bundles.open_bundle(out)
+    assert bundles.files_of(after.manifest) == bundles.files_of(before.manifest)
+    assert all(after.read(entry) == before.read(entry) for entry in bundles.files_of(after.manifest))
+    old, new = before.manifest.second_reader, after.manifest.second_reader
+    assert old is not None
+    assert new is not None
+    assert (new.id, new.version, new.negatives) == (old.id, old.version, True)
+    assert new.margin < old.margin
+    kept = "second_reader_training_data_sha256"
+    assert after.manifest.provenance[kept] == before.manifest.provenance[kept]
+
+
+def test_without_a_second_bundle_there_must_be_a_second_reader(
+    first: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="has no second reader") as caught:
+        pair(Pairing(first, None, samples, tmp_path / "new"))
+    assert str(caught.value.remedy) == "Name the bundle of one."
 
 
 def test_a_second_reader_is_replaced_in_place(made: Path, samples: list[Sample], tmp_path: Path) -> None:
@@ -229,6 +287,19 @@ def test_the_weight_is_that_of_the_better_reader() -> None:
     helped = fit_reader(bad, good, targets, None, 0.5)
     assert helped.right_together > helped.right
     assert 200 <= helped.asked <= 210
+
+
+def test_what_is_left_to_the_second_changes_no_number_of_doubt() -> None:
+    rng = np.random.default_rng(3)
+    targets = rng.integers(0, 4, 400)
+    first, second = ((np.eye(4)[targets] * 4 + rng.normal(0, 2, (400, 4))).astype(np.float32) for _ in range(2))
+    usual, left = (fit_reader(first, second, targets, None, 0.2, negative) for negative in (None, 2))
+    assert (left.margin, left.weight, left.right) == (usual.margin, usual.weight, usual.right)
+    assert left.asked > usual.asked
+    theirs = first.argmax(1) == 2
+    mine = np.where(theirs[:, np.newaxis], second, first).argmax(1) == targets
+    assert left.right_together >= mine[theirs].sum()
+    assert (usual.negatives, left.negatives) == (False, True)
 
 
 def test_the_shift_is_how_much_more_often_pictures_are_in_doubt() -> None:

@@ -205,3 +205,14 @@ def test_every_reason_against_a_picture_is_given() -> None:
     assert ["coloured" in reason for reason in verdict.reasons] == [True, False]
     assert "outlier score 0.90" in verdict.reasons[1]
     assert decide(sure, LABELS, "no_tumor", SPEC, color_fraction=math.nan).triage is Triage.CANNOT_ASSESS
+
+
+def test_two_networks_that_contradict_each_other_are_a_case_for_a_person() -> None:
+    logits = logits_of(0.95, 0.02, 0.02, 0.01)
+    usual = decide(logits, LABELS, "no_tumor", SPEC)
+    verdict = decide(logits, LABELS, "no_tumor", SPEC, contradicted=True)
+    assert usual.triage is Triage.PRIORITISE
+    assert verdict.reasons == ("one network finds no tumour, the other glioma at 95.0%: a person must settle it",)
+    assert verdict == usual._replace(triage=Triage.CANNOT_ASSESS, reasons=verdict.reasons)
+    strange = decide(logits, LABELS, "no_tumor", limited(0.5), outlier=0.9, contradicted=True)
+    assert "outlier score" in strange.reasons[0]

@@ -24,7 +24,7 @@ MakeClassifier = Callable[..., Classifier]
 def numbers_of_an_answer() -> list[tuple[str, str]]:
     tree = manifest_tree(open_bundle("edge").manifest)
     parts = ("input", "decision", "second_reader")
-    return [(part, key) for part in parts for key, value in tree[part].items() if type(value) in (int, float)]
+    return [(part, key) for part in parts for key, value in tree[part].items() if type(value) in (int, float, bool)]
 
 
 @pytest.mark.parametrize(("part", "key"), numbers_of_an_answer())
