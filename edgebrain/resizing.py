@@ -9,6 +9,10 @@ from edgebrain.types import Image8
 
 WHOLE_FACTORS = 3
 """First preprocessing version that shrinks by a whole factor before it interpolates."""
+_LANES = 4
+_SUM_IN_THE_TOP_LANE = np.uint64(0x0001_0001_0001_0001)
+_TOP_LANE = np.uint64(48)  # bits below it
+_MOST_ROWS = 64  # of a block: four times as many pixels of 255 still have a sum of 16 bits
 
 
 def shrink(image: Image8, rows: int, columns: int, version: int) -> Image8:
@@ -34,8 +38,33 @@ def shrink(image: Image8, rows: int, columns: int, version: int) -> Image8:
     if max(down, across) > 1:
         size = image.shape[1] // across, image.shape[0] // down
         whole = image[: size[1] * down, : size[0] * across]
-        image = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
+        if across == _LANES and down <= _MOST_ROWS:
+            image = _means_of_four_columns(whole, down)
+        else:
+            image = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
     return image if image.shape == (rows, columns) else enlarge(image, rows, columns, version)
+
+
+def _means_of_four_columns(image: Image8, down: int) -> Image8:
+    """What OpenCV's means by area are, to the bit, in less than half of the time.
+
+    Scans of 512 pixels a side are searched for their head at a quarter of that; OpenCV has a quick way for halves only.
+    Here rows are added up first, and then four columns at once, as the 16-bit lanes of one number.
+
+    Args:
+        image: uint8 [h, w], h a multiple of ``down`` and w one of 4.
+        down: Rows of a block, up to _MOST_ROWS.
+
+    Returns:
+        uint8 [h / down, w / 4].
+    """
+    sums = image[::down].astype(np.uint16, order="C")
+    for row in range(1, down):
+        sums += image[row::down]
+    lanes = sums.view(np.uint64)
+    lanes *= _SUM_IN_THE_TOP_LANE  # a sum of all four, whichever of them is the first in memory
+    lanes >>= _TOP_LANE
+    return np.asarray(cv2.convertScaleAbs(lanes.astype(np.uint16), alpha=1 / (down * _LANES)), np.uint8)
 
 
 def enlarge(image: Image8, rows: int, columns: int, version: int) -> Image8:

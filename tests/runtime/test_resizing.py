@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from edgebrain.phantom import PhantomSpec, draw_phantom
 from edgebrain.resizing import enlarge, shrink
@@ -31,6 +33,26 @@ def test_version_3_takes_means_over_whole_factors(image: Image8) -> None:
     found = shrink(image, 115, 120, 3)
     assert np.abs(found.astype(int) - by_blocks(image[:345], 115, 120)).max() <= 1
     assert (found == shrink(image[:345], 115, 120, 3)).all()
+
+
+@given(
+    down=st.integers(1, 70),
+    rows=st.integers(1, 9),
+    columns=st.integers(1, 40),
+    seed=st.integers(0, 2**32 - 1),
+    levels=st.integers(1, 256),
+    mirrored=st.booleans(),
+)
+@example(down=64, rows=3, columns=5, seed=1, levels=1, mirrored=False)
+@example(down=65, rows=3, columns=5, seed=1, levels=1, mirrored=True)
+def test_a_quarter_in_width_is_the_mean_by_area_to_the_bit(  # noqa: PLR0917 - a picture in numbers
+    down: int, rows: int, columns: int, seed: int, levels: int, mirrored: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    # The brightest levels, so that sums are as large as they can be.
+    image = (255 - rng.integers(0, levels, (rows * down, columns * 4 + 3))).astype(np.uint8)[:, : columns * 4]
+    image = image[:, ::-1] if mirrored else image
+    assert (shrink(image, rows, columns, 3) == by_area(np.ascontiguousarray(image), rows, columns)).all()
 
 
 def test_version_3_interpolates_what_is_left(image: Image8) -> None:
