@@ -38,7 +38,7 @@ class Bare:
         self._weight = weight
 
     def label(self, file: str, *, twice: bool) -> str:
-        """Classify a file, with both graphs if it is to be read twice."""
+        """Classify a file, with both graphs if it is to be read twice: their mean, whatever a bundle makes of both."""
         image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_GRAYSCALE)
         assert image is not None
         small = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)[np.newaxis, np.newaxis]

@@ -99,7 +99,7 @@ class SecondReader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         weight: Share of its logits in the mean of both.
         outlier_shift: Added to the outlier logit of a scan that the first is in doubt about: a sign of no brain MRI.
         negatives: Whether it is asked about every scan, too, to which the first gives the negative label; there its
-            answer alone counts.
+            logits alone count.
         golden: Inputs and its expected outputs, for the self-test.
     """
 

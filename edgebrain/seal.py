@@ -21,10 +21,14 @@ def answer_sha256(tree: Mapping[str, Any]) -> str:
     """Hash the fields of a manifest that decide an answer.
 
     Args:
-        tree: The manifest as JSON values, of the present schema. A field that is not there counts as null.
+        tree: The manifest as JSON values, of schema 5 or newer. A field that is not there counts as null. What a later
+            schema added counts where it says something, so that older models keep their hash.
 
     Returns:
         64 hexadecimal digits.
     """
     sealed = {name: tree.get(name) for name in SEALED}
+    second = sealed["second_reader"]
+    if second and not second.get("negatives"):
+        sealed["second_reader"] = {name: value for name, value in second.items() if name != "negatives"}
     return hashlib.sha256(json.dumps(sealed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -183,12 +183,14 @@ def _gate_of_both(compared: Compared) -> str:
             f"{found.p_value:.2g}",
             str(found.flips),
             f"{found.to_standard} of {found.tumours}",
+            "-" if found.unprioritised is None else f"{found.unprioritised} of {found.tumours}",
             f"{found.ece_quantised:.4f}, {found.ece:.4f}",
             "yes" if not found.failures else f"**no**: {'; '.join(found.failures)}",
         ]
         for split, found in compared.both.items()
     ]
-    head = ["split", "scans", "accuracy", "McNemar p", "to no tumour", "to *standard*", "ECE", "within the gate"]
+    moved = ["to no tumour", "to *standard*", "not *prioritised* any more"]
+    head = ["split", "scans", "accuracy", "McNemar p", *moved, "ECE", "within the gate"]
     other = "both in fp32" if compared.exact else "the first in fp32 (the second has no such file)"
     return f"""That is the first network alone. Both readers in INT8, as they are shipped, against {other}:
 
@@ -196,18 +198,21 @@ def _gate_of_both(compared: Compared) -> str:
 
 
 def _decision(manifest: Manifest, fitted: str) -> str:
-    d = manifest.decision
-    outlier = (
-        ""
-        if d.max_outlier is None
-        else f", or when its outlier score is above {d.max_outlier:g} (it looks like no brain MRI slice)"
-    )
+    d, second = manifest.decision, manifest.second_reader
+    reasons = [
+        f"when the best label stays under {d.min_confidence:.0%} without a likely tumour",
+        f"when more than {d.max_color_fraction:.0%} of the pixels are coloured",
+    ]
+    if d.max_outlier is not None:
+        reasons.append(f"when its outlier score is above {d.max_outlier:g} (it looks like no brain MRI slice)")
+    if second is not None and second.negatives:
+        reasons.append("when two networks contradict each other")
     return f"""## Decision
 
 Logits are divided by {d.temperature:g}. A scan is *prioritised* from a tumour probability
-of {d.operating_point:.1%}, *standard* below {d.standard_below:.1%}, and *cannot be assessed* between the two, when the
-best label stays under {d.min_confidence:.0%} without a likely tumour, when more than {d.max_color_fraction:.0%} of
-the pixels are coloured{outlier}.
+of {d.operating_point:.1%}, *standard* below {d.standard_below:.1%}, and *cannot be assessed* between the two,
+{", ".join(reasons[:-1])}, or
+{reasons[-1]}.
 
 They were fitted on {fitted}."""
 
@@ -222,16 +227,18 @@ def _second_reader(manifest: Manifest) -> str:
         if second.graph.outlier is None
         else f" The outlier score is then the higher one of both, its logit raised by {second.outlier_shift:g}."
     )
+    more = "" if second.graph.outlier is None else "the outlier score is the higher one of both, "
     negative = (
         ""
         if not second.negatives
-        else f" It reads all that the first calls {manifest.negative_label}, too; there its answer alone counts, and a "
-        "scan for which it denies the first's *cannot be assessed*."
+        else f"""The second reader also reads every scan that the first calls {manifest.negative_label}: there its
+logits replace the first's, {more}and where it finds something else, the scan *cannot be assessed*.
+"""
     )
     return f"""**Second reader.** {second.id} {second.version} reads a scan, too, where the first network's best
-logit leads the next one by less than {second.margin:g}; its logits then count {counts} of the mean.{strange}{negative}
-All figures are of both together; in those of fp32 the first network is in fp32, and the second in INT8, which is all
-that it is shipped in. The provenance says what it was fitted on."""
+logit leads the next one by less than {second.margin:g}; its logits then count {counts} of the mean.{strange}
+{negative}All figures are of both together; in those of fp32 the first network is in fp32, and the second in INT8, which
+is all that it is shipped in. The provenance says what it was fitted on."""
 
 
 def _limits(manifest: Manifest) -> str:

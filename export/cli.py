@@ -37,7 +37,7 @@ def export(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN|CHECKPOINT|BUNDLE]",
+            metavar="RUN|CHECKPOINT|BUNDLE",
             help="A training run's folder, its model.safetensors, or a bundle (name or folder); the shipped model "
             "'edge' if not given.",
         ),
@@ -59,16 +59,16 @@ def export(
         bool, typer.Option("--reduce-range", help="Add an INT8 file with 7-bit weights, for CPUs without VNNI.")
     ] = False,
     float_layers: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--float-layers",
             metavar="SHARE",
             min=0,
-            max=1,
-            help="Largest share of an INT8 file's layers that may stay in float where the gate fails; 0 keeps all in "
-            "8 bits.",
+            max=0.5,
+            help="Largest share of an INT8 file's layers that may stay in float where the gate fails, 0.5 at most "
+            "and if not given; 0 keeps all in 8 bits.",
         ),
-    ] = 0.5,
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -241,7 +241,7 @@ def pair(
     first: Annotated[str, typer.Argument(metavar="NAME|DIR", help="Bundle that reads every scan.")],
     second: Annotated[
         str | None,
-        typer.Argument(metavar="[DIR]", help="Bundle that reads some, too; the first's second reader if not given."),
+        typer.Argument(metavar="DIR", help="Bundle that reads some, too; the first's second reader if not given."),
     ] = None,
     splits: Annotated[
         list[Path],
@@ -254,8 +254,13 @@ def pair(
     ],
     share: Annotated[float, typer.Option("--share", help="Share of the val split to read twice for doubt.")] = 0.15,
     negatives: Annotated[
-        bool, typer.Option("--negatives", help="Leave it to the second what the first calls free of tumour.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--negatives/--no-negatives",
+            help="Leave it to the second what the first calls free of tumour, or do not. If neither is given, a second "
+            "reader that is there keeps its way, and another one is not left it.",
+        ),
+    ] = None,
     version: Annotated[
         str | None,
         typer.Option("--model-version", help="Version of the bundle; the old one and '+second's name' if not given."),
@@ -266,9 +271,10 @@ def pair(
     """Give a model a second reader, or another one: a network that reads some scans, too.
 
     Both networks err, but on other scans; where the first is in doubt, the mean of both answers. With --negatives the
-    second reads all that the first calls free of tumour, too, and there its own answer holds. It runs on the CPU,
-    whatever runs the first. Its graph and that of the first stay as they are, byte by byte; when it is asked, how much
-    it counts, and the decision are fitted on the val split, and the model card is measured anew.
+    second reads all that the first calls free of tumour, too, and there its own answer holds; a scan on which they
+    contradict each other is not assessed. The second runs on the CPU, whatever runs the first. Both graphs stay as they
+    are, byte by byte; when the second is asked, how much it counts, and the decision are fitted on the val split, and
+    the model card is measured anew.
 
     Some calls:
 

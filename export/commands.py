@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgebrain.labelled import Sample
 
     from .contents import Exported
+    from .verify import Limits
 
 NEEDS = ("torch", "onnx", "onnxscript", "sympy", "safetensors")
 DEFAULT_MODEL = "edge"
@@ -37,7 +38,7 @@ class Options:
     precisions: frozenset[str]
     formats: frozenset[FormatChoice]
     reduce_range: bool
-    float_layers: float
+    float_layers: float | None
     calibration: Path | None
     validation: Path | None
     data: Path | None
@@ -88,9 +89,18 @@ def run_export(options: Options) -> int:
 def _targets(options: Options) -> tuple[Target, ...]:
     everything = FormatChoice.ALL in options.formats
     formats = [f for f in Format if everything or f.value in {c.value for c in options.formats}]
-    return targets(
+    wanted = targets(
         {Precision(p) for p in options.precisions}, formats, every_format=everything, reduce_range=options.reduce_range
     )
+    if options.float_layers is not None and not any(target.precision is Precision.INT8 for target in wanted):
+        raise UsageError("--float-layers is about INT8, which was not asked for.", remedy="Add --int8.")
+    return wanted
+
+
+def _limits(options: Options) -> Limits:
+    from .verify import Limits
+
+    return Limits() if options.float_layers is None else Limits(float_layers=options.float_layers)
 
 
 def _source(model: str | None) -> Bundle | Path:
@@ -114,7 +124,6 @@ def _source(model: str | None) -> Bundle | Path:
 def _from_bundle(options: Options, bundle: Bundle, wanted: tuple[Target, ...], say: Say) -> Exported:
     from .reexport import ReexportRequest, reexport
     from .scans import calibration_samples, validation_samples
-    from .verify import Limits
 
     if options.preprocessing is not None:
         raise UsageError(
@@ -133,7 +142,7 @@ def _from_bundle(options: Options, bundle: Bundle, wanted: tuple[Target, ...], s
             validation=validation_samples(validation, labels) if validation else None,
             calibration_scans=options.calibration_scans,
             force=options.force,
-            limits=Limits(float_layers=options.float_layers),
+            limits=_limits(options),
             say=say,
         )
     )
@@ -147,7 +156,6 @@ def _from_run(options: Options, model: Path, wanted: tuple[Target, ...], say: Sa
 
     from .pipeline import ExportRequest, export_bundle
     from .scans import calibration_samples, validation_samples
-    from .verify import Limits
 
     try:
         recipe = load_model(model).recipe
@@ -175,7 +183,7 @@ def _from_run(options: Options, model: Path, wanted: tuple[Target, ...], say: Sa
             validation=own(options.validation, validation_samples),
             calibration_scans=options.calibration_scans,
             force=options.force,
-            limits=Limits(float_layers=options.float_layers),
+            limits=_limits(options),
             preprocessing=options.preprocessing,
             say=say,
         )

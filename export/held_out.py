@@ -14,6 +14,7 @@ from edgebrain.train.data import PreparedSet, prepare_samples
 from edgebrain.types import Float32
 
 _BATCH = 32
+_DECIDING = ("logits", "outlier", "contradicted")
 
 
 def validation_scans(manifest: Manifest, samples: Sequence[Sample]) -> PreparedSet:
@@ -50,12 +51,11 @@ def validation_pictures(manifest: Manifest, samples: Sequence[Sample]) -> Prepar
     return _prepared(manifest, samples, (NOT_BRAIN_MRI,), "val")
 
 
-def outputs_on(engine: Engine, prepared: PreparedSet) -> tuple[Float32, Float32 | None]:
-    """Logits [N, K], and outlier logits [N] where the graph has them."""
+def outputs_on(engine: Engine, prepared: PreparedSet) -> dict[str, Float32]:
+    """What decides on scans: ``logits`` [N, K], and ``outlier`` and ``contradicted`` [N] where there are any."""
     images = prepared.images[:, np.newaxis]
     parts = [engine.run(images[begin : begin + _BATCH]) for begin in range(0, len(images), _BATCH)]
-    logits = np.concatenate([part["logits"] for part in parts])
-    return logits, np.concatenate([part["outlier"] for part in parts]) if "outlier" in parts[0] else None
+    return {role: np.concatenate([part[role] for part in parts]) for role in _DECIDING if role in parts[0]}
 
 
 def _prepared(manifest: Manifest, samples: Sequence[Sample], labels: Sequence[str], split: str) -> PreparedSet | None:

@@ -37,7 +37,7 @@ from .progress import Say, silent
 from .recalibrate import Recalibrated, Recalibration, recalibrate
 
 SHARE = 0.15
-"""Share of held-out scans that the second reader is asked about, where nothing else is wanted."""
+"""Share of held-out scans that the second reader is asked about for doubt, where nothing else is wanted."""
 _PREFIX = "second."
 _Entry = TypeVar("_Entry", Artifact, HashedFile)
 
@@ -52,7 +52,8 @@ class Pairing:
         samples: Labelled scans with splits: val fits, test judges. None of them may have trained either network.
         output: Bundle folder to write; may be that of the first.
         share: Share of the val split that is to be read twice for doubt.
-        negatives: Whether it is left to the second what the first gives the negative label.
+        negatives: Whether it is left to the second what the first gives the negative label; None keeps what holds for
+            the second reader that is there, and leaves nothing to another one.
         version: Of the new bundle; that of the first and ``+`` the name of the second if None.
         data_name: Name of the data for people, in the card.
         left_out: Models that were trained without one of the sources, for the card.
@@ -64,7 +65,7 @@ class Pairing:
     samples: Sequence[Sample]
     output: Path
     share: float = SHARE
-    negatives: bool = False
+    negatives: bool | None = None
     version: str | None = None
     data_name: str = "own scans"
     left_out: tuple[LeftOut, ...] = ()
@@ -95,17 +96,17 @@ def pair(request: Pairing) -> Paired:
     first, second = given.first_alone(), _second(given, request)
     _check(first, second)
     artifact = _file_of(second)
-    negative = _negative(first, request)
+    negative = _negative(given, request)
     samples = as_asked(request.samples, first.manifest.labels)
     request.say("reading validation scans")
     scans = validation_scans(first.manifest, samples)
     pictures = validation_pictures(first.manifest, samples)
     request.say("asking both readers")
     with closing(Classifier.load(first.folder, engine="onnxruntime", second_reader=False)) as classifier:
-        mine = outputs_on(classifier.engine, scans)[0]
-        others = None if pictures is None else outputs_on(classifier.engine, pictures)[0]
+        mine = outputs_on(classifier.engine, scans)["logits"]
+        others = None if pictures is None else outputs_on(classifier.engine, pictures)["logits"]
     with closing(open_engine(second, artifact, EngineOptions(threads=usable_cpus()), "onnxruntime")) as engine:
-        its = outputs_on(engine, scans)[0]
+        its = outputs_on(engine, scans)["logits"]
     fit = fit_reader(mine, its, scans.targets, others, request.share, negative)
     version = request.version or f"{first.manifest.version.partition('+')[0]}+{second.manifest.id}"
     with tempfile.TemporaryDirectory(prefix="edgebrain-") as folder:
@@ -135,7 +136,9 @@ def _second(first: Bundle, request: Pairing) -> Bundle:
         return bundle
     own = first.manifest.second_reader
     if own is None:
-        raise UsageError(f"{first.folder} has no second reader.", remedy="Name the bundle of one.")
+        raise UsageError(
+            f"{first.folder} has no second reader.", remedy="Name the bundle of one: edgebrain pair FIRST SECOND."
+        )
     alone = reader_alone(first, own)
     trained_on = first.manifest.provenance.get("second_reader_training_data_sha256", "unknown")
     named = msgspec.structs.replace(
@@ -177,8 +180,10 @@ def _check(first: Bundle, second: Bundle) -> None:
 
 
 def _negative(first: Bundle, request: Pairing) -> int | None:
+    """Index of the label that is left to the second; None where none is."""
     manifest = first.manifest
-    if not request.negatives:
+    own = manifest.second_reader if request.second is None else None
+    if not (own is not None and own.negatives if request.negatives is None else request.negatives):
         return None
     if manifest.negative_label is None:
         raise UsageError(

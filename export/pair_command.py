@@ -18,7 +18,7 @@ def run_pair(
     splits: list[Path],
     output: Path,
     share: float,
-    negatives: bool,
+    negatives: bool | None,
     version: str | None,
     data_name: str | None,
     left_out: Sequence[str] = (),

@@ -77,11 +77,7 @@ class PairGate:
         with tempfile.TemporaryDirectory(prefix="edgebrain-") as name:
             self.draft(Path(name), file)
             with closing(Classifier.load(name, engine="onnxruntime", precision=precision)) as classifier:
-                found = {split: outputs_on(classifier.engine, scans) for split, scans in sets.items()}
-        return {
-            split: {"logits": logits} if outlier is None else {"logits": logits, "outlier": outlier}
-            for split, (logits, outlier) in found.items()
-        }
+                return {split: outputs_on(classifier.engine, scans) for split, scans in sets.items()}
 
 
 def _float_file(bundle: Bundle) -> Artifact | None:

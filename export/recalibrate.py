@@ -120,15 +120,15 @@ def _fitted(
     """The decision, fitted on the file that runs by default, and what it rests on in words."""
     negative = None if manifest.negative_label is None else manifest.labels.index(manifest.negative_label)
     with closing(Classifier.load(model, engine="onnxruntime")) as classifier:
-        logits = outputs_on(classifier.engine, scans)[0]
+        logits = outputs_on(classifier.engine, scans)["logits"]
     fitted = fit_decision(logits, scans.targets, negative)
     # A second reader raises the score of what the first is in doubt about; the limit is that of the first alone, which
     # is all there is when the model is adapted.
     with closing(Classifier.load(model, engine="onnxruntime", second_reader=False)) as classifier:
-        outliers = outputs_on(classifier.engine, scans)[1]
+        outliers = outputs_on(classifier.engine, scans).get("outlier")
         if outliers is None:
             return fitted.spec, fitted.describe()
-        others = None if pictures is None else outputs_on(classifier.engine, pictures)[1]
+        others = None if pictures is None else outputs_on(classifier.engine, pictures)["outlier"]
     limit = fit_outlier_limit(outliers, np.empty(0, np.float32) if others is None else others)
     return msgspec.structs.replace(fitted.spec, max_outlier=limit.limit), f"{fitted.describe()}; {limit.describe()}"
 

@@ -23,6 +23,7 @@ GOLDEN_SHIFT = 0.15
 move a probability more than on scans."""
 Outputs = Mapping[str, Float32]
 """What a graph gives, by the name of the output."""
+_Judged = tuple[Outputs, Float64]
 Targets = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
@@ -77,6 +78,8 @@ class Comparison:
             stand for the truth.
         scans_wanted: Scans below which the strictest share allows no scan at all, see :class:`Limits`.
         failures: Limits that are broken, in words; empty when the gate passes.
+        unprioritised: How many tumours the float file prioritises, and the quantised one does not; None in comparisons
+            of earlier versions.
     """
 
     scans: int
@@ -97,6 +100,7 @@ class Comparison:
     limited: bool
     scans_wanted: int
     failures: tuple[str, ...]
+    unprioritised: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -123,7 +127,8 @@ class Judge:
         """Compare two files by their outputs on the same inputs.
 
         Args:
-            original: Outputs of the float file: ``logits`` [N, K], ``outlier`` [N] where it has one.
+            original: Outputs of the float file: ``logits`` [N, K], ``outlier`` and ``contradicted`` [N] where there
+                are any.
             other: Outputs of the file to judge.
 
         Returns:
@@ -155,6 +160,7 @@ class Judge:
             limited=limited,
             scans_wanted=self.limits.scans_wanted,
             failures=(),
+            unprioritised=self._unprioritised((original, first), (other, second), targets),
         )
         broken = _broken_on_golden(found) if limited else _broken(found, self.limits)
         return replace(found, failures=(*_not_finite(original, other), *broken))
@@ -170,6 +176,18 @@ class Judge:
         ill = targets != self.negative
         kept, still_kept = (1 - p[:, self.negative] >= self.spec.standard_below for p in (first, second))
         return int(ill.sum()), int((ill & kept & ~still_kept).sum())
+
+    def _unprioritised(self, original: _Judged, other: _Judged, targets: Targets) -> int:
+        if self.negative is None:
+            return 0
+        before, after = (self._prioritised(outputs, found) for outputs, found in (original, other))
+        return int(((targets != self.negative) & before & ~after).sum())
+
+    def _prioritised(self, outputs: Outputs, probabilities: Float64) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        likely = 1 - probabilities[:, self.negative] >= self.spec.operating_point
+        contradicted = outputs.get("contradicted")
+        settled: np.ndarray[Any, np.dtype[np.bool_]] = likely if contradicted is None else likely & (contradicted <= 0)
+        return settled
 
     def _outliers(self, original: Outputs, other: Outputs) -> tuple[float | None, int]:
         if "outlier" not in original:

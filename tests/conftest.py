@@ -99,11 +99,12 @@ def build_graph(
     dtype: str = "UINT8",
     batch: int | str = "N",
     side: int = SIDE,
+    seed: int = 5,
 ) -> bytes:
     """An ONNX graph: 4 x 4 means, of them a class map, the embedding, the logits and an outlier output."""
     onnx = pytest.importorskip("onnx", reason="the extra 'export' brings the onnx package")
     helper, tensor = onnx.helper, onnx.TensorProto
-    weights = np.random.default_rng(5).normal(0, 0.5, (16, len(LABELS))).astype(np.float32)
+    weights = np.random.default_rng(seed).normal(0, 0.5, (16, len(LABELS))).astype(np.float32)
     nodes = [
         helper.make_node("Cast", [input_name], ["wide"], to=tensor.FLOAT),
         helper.make_node("AveragePool", ["wide"], ["means"], kernel_shape=[side // 4] * 2, strides=[side // 4] * 2),

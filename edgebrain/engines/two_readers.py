@@ -1,10 +1,10 @@
-"""A graph some of whose scans another graph reads, too: double reading, as radiologists do, at little more than one.
+"""A graph some of whose scans another graph reads, too: double reading, as radiologists do.
 
 Two networks of other make and training err on other scans, so that the mean of their logits is right more often than
 either (Hansen & Salamon, "Neural network ensembles", IEEE TPAMI 1990). Where the first is sure, the second hardly ever
 changes the answer, so scans whose two best labels are close are read twice (docs/decisions/0021). A bundle may ask for
-more: that nothing is called negative by the first network alone. What it calls so is then for the second one to say,
-which stays right more often on scans of a source that neither has seen (docs/decisions/0030).
+more: that nothing is called negative by the first network alone. What it calls so is then for the second one to say
+(docs/decisions/0030).
 """
 
 from __future__ import annotations
@@ -36,8 +36,23 @@ def in_doubt(logits: Float32, margin: float) -> Flags:
         bool [N]; true also where a logit is no number.
     """
     ordered = np.sort(logits, axis=-1)
-    sure: Flags = ordered[:, -1] - ordered[:, -2] >= np.float32(margin)
+    with np.errstate(invalid="ignore"):  # of two infinities, which is a doubt
+        sure: Flags = ordered[:, -1] - ordered[:, -2] >= np.float32(margin)
     return ~sure
+
+
+def called(logits: Float32, label: int) -> Flags:
+    """Where a label is the best.
+
+    Args:
+        logits: float32 [N, K].
+        label: Its index.
+
+    Returns:
+        bool [N]; false where a logit is not finite: that is no answer, and must not be replaced by one.
+    """
+    best: Flags = (logits.argmax(axis=-1) == label) & np.isfinite(logits).all(axis=-1)
+    return best
 
 
 def asked_about(logits: Float32, margin: float, negative: int | None) -> Flags:
@@ -52,7 +67,7 @@ def asked_about(logits: Float32, margin: float, negative: int | None) -> Flags:
         bool [N].
     """
     doubtful = in_doubt(logits, margin)
-    return doubtful if negative is None else doubtful | (logits.argmax(axis=-1) == negative)
+    return doubtful if negative is None else doubtful | called(logits, negative)
 
 
 def read_together(first: Float32, second: Float32, weight: float) -> Float32:
@@ -84,7 +99,7 @@ def answer_of_both(first: Float32, second: Float32, weight: float, negative: int
         float32 [N, K].
     """
     mean = read_together(first, second, weight)
-    return mean if negative is None else np.where((first.argmax(axis=-1) == negative)[:, np.newaxis], second, mean)
+    return mean if negative is None else np.where(called(first, negative)[:, np.newaxis], second, mean)
 
 
 def reader_alone(bundle: Bundle, second: SecondReader) -> Bundle:
@@ -213,7 +228,7 @@ class TwoReaders:
                     outputs["outlier"], asked, self._outlier(outputs["outlier"][asked], found, mine)
                 )
         if self._negative is not None:
-            before, after = (values.argmax(axis=-1) == self._negative for values in (logits, outputs["logits"]))
+            before, after = (called(values, self._negative) for values in (logits, outputs["logits"]))
             outputs["contradicted"] = (before & ~after).astype(np.float32)
         return outputs
 

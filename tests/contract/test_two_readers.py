@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,8 +34,9 @@ from edgebrain.cli.run_inspect import verify_model
 from edgebrain.cpus import usable_cpus
 from edgebrain.device import request_of
 from edgebrain.engines import ENGINES, Engine, EngineInfo, EngineOptions, open_engine, unavailable_because
-from edgebrain.engines.two_readers import TwoReaders, in_doubt, read_together
+from edgebrain.engines.two_readers import TwoReaders, called, in_doubt, read_together
 from edgebrain.errors import EngineFailed, HashMismatch, InvalidManifest
+from edgebrain.manifest import migrate
 from edgebrain.place import check_output
 from edgebrain.seal import SEAL, answer_sha256
 from edgebrain.selftest import Golden, write_golden
@@ -43,6 +45,7 @@ from edgebrain.types import Float32, Image8, ModelRef, Precision, Triage
 BuildGraph = Callable[..., bytes]
 WriteBundle = Callable[..., Path]
 RNG = np.random.default_rng(11)
+ROLES = ("logits", "outlier", "readers", "contradicted")
 IMAGES: Image8 = RNG.integers(0, 256, (12, 1, 32, 32), dtype=np.uint8)
 LOGITS = npst.arrays(np.float32, (5, 4), elements=st.floats(-20, 20, width=32))
 SPEC = SecondReader(
@@ -112,7 +115,7 @@ def test_what_the_first_calls_negative_is_the_second_ones_to_say(
 ) -> None:
     engine, other = readers(first, second, negative)
     found, usual = engine.run(numbered(5)), readers(first, second)[0].run(numbered(5))
-    left = first.argmax(axis=1) == negative
+    left = called(first, negative)
     doubtful = usual["readers"] == 2
     assert other.shown == np.flatnonzero(left | doubtful).tolist()
     assert found["readers"].tolist() == (1 + (left | doubtful)).tolist()
@@ -127,10 +130,33 @@ def test_what_the_first_calls_negative_is_the_second_ones_to_say(
     assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}
 
 
-@given(first=LOGITS, second=LOGITS, negative=st.none() | st.integers(0, 3))
-def test_neither_batch_nor_order_changes_an_answer(first: Float32, second: Float32, negative: int | None) -> None:
+@pytest.mark.parametrize("ways", [2, 4])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_of_the_first_is_not_replaced_by_an_answer_of_the_second(wrong: float, ways: int) -> None:
+    """Whoever takes the outputs must see it: an engine that gives such numbers is broken."""
+    second = np.eye(ways, dtype=np.float32)[:1]
+    for negative in range(ways):
+        for place in range(ways):
+            first = np.zeros((1, ways), np.float32)
+            first[0, place] = wrong
+            for logits in (first, np.full_like(first, wrong)):
+                found = readers(logits, second, negative)[0].run(numbered(1))
+                assert not np.isfinite(found["logits"]).all()
+                assert found["contradicted"].tolist() == [0]
+
+
+def test_what_is_no_number_of_the_second_is_refused_for_a_negative_too() -> None:
+    engine, _ = readers(np.array([[9, 0]], np.float32), np.full((1, 2), np.nan, np.float32), negative=0)
+    with pytest.raises(EngineFailed, match="not finite"):
+        engine.run(numbered(1))
+
+
+@given(first=LOGITS, second=LOGITS, negative=st.none() | st.integers(0, 3), role=st.sampled_from(ROLES))
+def test_neither_batch_nor_order_changes_an_answer(
+    first: Float32, second: Float32, negative: int | None, role: str
+) -> None:
     def answers(images: Image8) -> Float32:
-        return readers(first, second, negative)[0].run(images)["logits"]
+        return readers(first, second, negative)[0].run(images).get(role, np.zeros(len(images), np.float32))
 
     together, backwards = answers(numbered(5)), answers(numbered(5)[::-1])[::-1]
     alone = np.concatenate([answers(numbered(5)[i : i + 1]) for i in range(5)])
@@ -214,10 +240,16 @@ def pair(tmp_path: Path, build_graph: BuildGraph, write_bundle: WriteBundle) -> 
     return folder
 
 
-def run(folder: Path, *, alone: bool = False) -> dict[str, Float32]:
+def run(folder: Path, *, alone: bool = False, images: Image8 = IMAGES) -> dict[str, Float32]:
     bundle = open_bundle(folder).first_alone() if alone else open_bundle(folder)
     with closing(open_engine(bundle, bundle.manifest.artifacts[0], EngineOptions())) as engine:
-        return engine.run(IMAGES)
+        return engine.run(images)
+
+
+def of_graph(graph: bytes, images: Image8) -> Float32:
+    """Logits of a bare graph."""
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["logits"], {"image": images})[0], np.float32)
 
 
 def rewritten(folder: Path, **changes: object) -> None:
@@ -234,12 +266,30 @@ def test_a_bundle_opens_with_both(pair: Path) -> None:
     assert together["logits"] == pytest.approx(alone["logits"], abs=1e-5)
 
 
-def test_a_bundle_may_leave_its_negatives_to_the_second(pair: Path) -> None:
-    called = run(pair, alone=True)["logits"].argmax(axis=1)
+def test_a_bundle_may_leave_its_negatives_to_the_second(pair: Path, build_graph: BuildGraph) -> None:
+    # Another second network, and images that get every label.
+    graph = build_graph(seed=6)
+    (pair / "second.onnx").write_bytes(graph)
+    facts = describe_file(pair / "second.onnx")
+    second = open_bundle(pair).manifest.second_reader
+    assert second is not None
+    artifact = msgspec.structs.replace(second.artifact, sha256=facts.sha256, bytes=facts.bytes)
+    rewritten(pair, margin=1e-6, negatives=True, artifact=artifact)
     manifest = open_bundle(pair).manifest
-    write_manifest(pair, msgspec.structs.replace(manifest, negative_label=manifest.labels[called[0]]))
-    rewritten(pair, margin=1e-6, negatives=True)
-    assert run(pair)["readers"].tolist() == (1 + (called == called[0])).tolist()
+    images = np.kron(RNG.integers(0, 256, (40, 1, 4, 4)), np.ones((8, 8))).astype(np.uint8)
+    first, other = (run(pair, alone=True, images=images)["logits"], of_graph(graph, images))
+    called_so, denied = [], 0
+    for index, label in enumerate(manifest.labels):
+        write_manifest(pair, msgspec.structs.replace(manifest, negative_label=label))
+        found = run(pair, images=images)
+        negative = first.argmax(axis=1) == index
+        called_so.append(int(negative.sum()))
+        assert found["readers"].tolist() == (1 + negative).tolist()
+        assert found["logits"] == pytest.approx(np.where(negative[:, np.newaxis], other, first), abs=1e-5)
+        assert found["contradicted"].tolist() == (negative & (other.argmax(axis=1) != index)).tolist()
+        denied += int(found["contradicted"].sum())
+    assert sum(0 < count < len(images) for count in called_so) > 1
+    assert 0 < denied < len(images)
 
 
 def test_a_contradiction_is_in_the_record(make_classifier: Callable[..., Classifier]) -> None:
@@ -375,6 +425,16 @@ def test_two_files_of_one_name_are_refused(pair: Path) -> None:
         rewritten(pair, artifact=msgspec.structs.replace(second.artifact, file="model.onnx"))
 
 
+def test_an_older_model_keeps_its_hash_in_records(pair: Path) -> None:
+    """A run of many scans goes on with --resume after an upgrade; its rows name the model that answered."""
+    tree = json.loads((pair / MANIFEST).read_text())
+    before = answer_sha256(tree)
+    del tree["second_reader"]["negatives"]
+    assert answer_sha256(tree) == before
+    tree["second_reader"]["negatives"] = True
+    assert answer_sha256(tree) != before
+
+
 def as_version_5(folder: Path, **changes: object) -> None:
     """Before negatives; what is changed after sealing breaks the seal."""
     tree = json.loads((folder / MANIFEST).read_text())
@@ -389,6 +449,9 @@ def test_in_a_manifest_of_version_5_it_is_asked_for_doubt_alone(pair: Path) -> N
     before = open_bundle(pair).manifest
     as_version_5(pair)
     assert open_bundle(pair).manifest == before
+    tree = json.loads((pair / MANIFEST).read_text())
+    assert migrate(tree, pair)["second_reader"]["negatives"] is False
+    assert tree["schema_version"] == 5
 
 
 def test_what_was_changed_by_hand_in_a_manifest_of_version_5_is_found(pair: Path) -> None:

@@ -110,6 +110,18 @@ def test_no_more_layers_stay_in_float_than_are_allowed(maker: Maker, images: Ima
     assert not any("alone in INT8" in text for text in told)
 
 
+def test_a_share_allows_so_many_layers(maker: Maker, images: Image8) -> None:
+    spoil(maker)
+    layers = len(maker.quantisable())
+    for share, most in ((1.5 / layers, 1), (0.9 / layers, 0)):
+        limits = replace(LOOSE, accuracy_drop=-1.0, float_layers=share)  # never passes
+        told: list[str] = []
+        make_rows(maker, (FLOAT, TRT), images, judging(limits), told.append)
+        assert [text for text in told if "layers in float" in text] == [
+            f"{TRT.file}: {count} of {layers} layers in float" for count in range(1, most + 1)
+        ]
+
+
 def test_a_file_that_never_passes_fails(maker: Maker, images: Image8) -> None:
     _, row = make_rows(maker, (FLOAT, INT8), images, judging(Limits(accuracy_drop=-1.0)), lambda _: None)
     assert row.float_layers == ()

@@ -13,6 +13,7 @@ import pytest
 from edgebrain import bundle as bundles
 from edgebrain.classifier import Classifier
 from edgebrain.cli.app import run
+from edgebrain.engines.two_readers import in_doubt
 from edgebrain.errors import UsageError
 from edgebrain.evaluation.measure import evaluate_arrays
 from edgebrain.export.formats import targets
@@ -172,7 +173,14 @@ def test_negatives_are_left_to_the_second(first: Path, second: Path, samples: li
     assert manifest.second_reader is not None
     assert manifest.second_reader.negatives
     assert ", and all negatives)" in manifest.provenance["second_reader"]
-    assert "reads all that the first calls no_tumor, too;" in (out / bundles.CARD).read_text(encoding="utf-8")
+    card = (out / bundles.CARD).read_text(encoding="utf-8")
+    assert "reads every scan that the first calls no_tumor: there its\nlogits" in card
+    assert "when two networks contradict each other" in card
+    # What is made of it later keeps the rule.
+    recalibrate(Recalibration(out, samples, tmp_path / "here"))
+    exported = reexport(ReexportRequest(bundles.open_bundle(out), tmp_path / "more", targets((), ())))
+    for folder in (tmp_path / "here", exported.folder):
+        assert bundles.open_bundle(folder).manifest.second_reader == manifest.second_reader
 
 
 def test_a_model_without_a_negative_label_has_no_negatives(samples: list[Sample], tmp_path: Path) -> None:
@@ -198,6 +206,11 @@ def test_the_second_reader_that_is_there_may_be_asked_in_another_way(
     assert new is not None
     assert (new.id, new.version, new.negatives) == (old.id, old.version, True)
     assert new.margin < old.margin
+    again = tmp_path / "again"
+    assert run(["pair", str(out), "--splits", str(data), "-o", str(out)]) == 0
+    assert run(["pair", str(out), "--splits", str(data), "-o", str(again), "--no-negatives"]) == 0
+    found = [bundles.open_bundle(folder).manifest.second_reader for folder in (out, again)]
+    assert [one is not None and one.negatives for one in found] == [True, False]
     kept = "second_reader_training_data_sha256"
     assert after.manifest.provenance[kept] == before.manifest.provenance[kept]
 
@@ -207,7 +220,7 @@ def test_without_a_second_bundle_there_must_be_a_second_reader(
 ) -> None:
     with pytest.raises(UsageError, match="has no second reader") as caught:
         pair(Pairing(first, None, samples, tmp_path / "new"))
-    assert str(caught.value.remedy) == "Name the bundle of one."
+    assert "edgebrain pair FIRST SECOND" in str(caught.value.remedy)
 
 
 def test_a_second_reader_is_replaced_in_place(made: Path, samples: list[Sample], tmp_path: Path) -> None:
@@ -293,13 +306,16 @@ def test_what_is_left_to_the_second_changes_no_number_of_doubt() -> None:
     rng = np.random.default_rng(3)
     targets = rng.integers(0, 4, 400)
     first, second = ((np.eye(4)[targets] * 4 + rng.normal(0, 2, (400, 4))).astype(np.float32) for _ in range(2))
-    usual, left = (fit_reader(first, second, targets, None, 0.2, negative) for negative in (None, 2))
-    assert (left.margin, left.weight, left.right) == (usual.margin, usual.weight, usual.right)
-    assert left.asked > usual.asked
+    pictures = (rng.normal(0, 1, (50, 4)) + 6 * np.eye(4)[2]).astype(np.float32)  # all called negative, few in doubt
+    usual, left = (fit_reader(first, second, targets, pictures, 0.2, negative) for negative in (None, 2))
+    assert replace(left, asked=usual.asked, right_together=usual.right_together, negatives=False) == usual
+    assert left.negatives
     theirs = first.argmax(1) == 2
-    mine = np.where(theirs[:, np.newaxis], second, first).argmax(1) == targets
-    assert left.right_together >= mine[theirs].sum()
-    assert (usual.negatives, left.negatives) == (False, True)
+    doubtful = in_doubt(first, left.margin)
+    mean = (1 - left.weight) * first + left.weight * second
+    answers = np.where(theirs[:, np.newaxis], second, np.where(doubtful[:, np.newaxis], mean, first))
+    assert left.asked == (theirs | doubtful).sum() > doubtful.sum() == usual.asked
+    assert left.right_together == (answers.argmax(1) == targets).sum()
 
 
 def test_the_shift_is_how_much_more_often_pictures_are_in_doubt() -> None:

@@ -19,7 +19,9 @@ from edgebrain.bundle import open_bundle
 from edgebrain.cli.app import run
 from edgebrain.errors import EdgebrainError, ExportError, GateFailed, TrainingError, UsageError
 from edgebrain.export import pipeline
+from edgebrain.export import reexport as reexporting
 from edgebrain.export.pipeline import ExportRequest, export_bundle
+from edgebrain.export.reexport import ReexportRequest
 from edgebrain.export.verify import Limits
 from edgebrain.labelled import Sample, write_samples
 from edgebrain.place import check_output, replacing
@@ -219,7 +221,7 @@ def test_the_share_of_float_layers_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def refuse(request: ExportRequest) -> None:
+    def refuse(request: ExportRequest | ReexportRequest) -> None:
         raise GateFailed(f"up to {request.limits.float_layers} in float")
 
     monkeypatch.setattr(pipeline, "export_bundle", refuse)
@@ -227,6 +229,28 @@ def test_the_share_of_float_layers_is_asked_for(
     options = ["--data", str(tmp_path / "splits.csv"), "--float-layers", "0.25"]
     assert run(["export", str(small_model.parent), *options]) == 4
     assert "up to 0.25 in float" in capsys.readouterr().err
+    monkeypatch.setattr(reexporting, "reexport", refuse)
+    assert run(["export", "edge", "-o", str(tmp_path / "new"), "--float-layers", "0.25"]) == 4
+    assert "up to 0.25 in float" in capsys.readouterr().err
+    assert run(["export", "edge", "-o", str(tmp_path / "new")]) == 4
+    assert "up to 0.5 in float" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--float-layers", "0.6"], "less than or equal to 0.5"),
+        (["--float-layers", "-0.1"], "greater than or equal to 0"),
+        (["--float-layers", "nan"], "--float-layers"),
+        (["--fp16", "--format", "tensorrt", "--float-layers", "0"], "--float-layers is about INT8"),
+    ],
+)
+def test_a_share_of_float_layers_that_makes_no_sense(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export", "edge", "-o", str(tmp_path / "new"), *options]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_command_line(
