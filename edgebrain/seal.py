@@ -29,6 +29,6 @@ def answer_sha256(tree: Mapping[str, Any]) -> str:
     """
     sealed = {name: tree.get(name) for name in SEALED}
     second = sealed["second_reader"]
-    if second and not second.get("negatives"):
+    if isinstance(second, Mapping) and not second.get("negatives"):  # a wrong type is refused elsewhere
         sealed["second_reader"] = {name: value for name, value in second.items() if name != "negatives"}
     return hashlib.sha256(json.dumps(sealed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
