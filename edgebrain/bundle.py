@@ -201,7 +201,7 @@ def read_manifest(folder: Path) -> Manifest:
     check(manifest, path)
     if tree[SEAL] != answer_sha256(tree):
         raise HashMismatch(
-            f"{path} was changed: what it says of labels, input or decision is not what its {SEAL} was made for.",
+            f"{path} was changed: what it says of labels, input, decision or readers is not what {SEAL} was made for.",
             remedy="Install or copy the bundle again; to fit other thresholds, use edgebrain recalibrate.",
         )
     return manifest

@@ -5,7 +5,7 @@ Networks", ICML 2017). Triage has three outcomes and no silent middle:
 
 * The picture cannot be what the model was made for, since it is coloured or its outlier score is too high:
   *cannot_assess*.
-* Two networks read it and contradict each other on whether there is a tumour: *cannot_assess*, for a person to settle.
+* One network is sure that there is no tumour, and a second one finds one: *cannot_assess*, for a person to settle.
 * The tumour probability reaches the operating point: *prioritise*, also when the kind of tumour is unclear.
 * It lies below ``standard_below`` and the best label is confident: *standard*, read in turn.
 * Anything in between: *cannot_assess*, which goes to a person too.
@@ -110,7 +110,8 @@ def decide(
         spec: Decision parameters.
         color_fraction: Share of coloured pixels; MRI slices are grey.
         outlier: Outlier score in [0, 1], see :func:`outlier_score`; None where the model has none.
-        contradicted: Whether the first of two networks found no tumour, and the second, whose logits these are, did.
+        contradicted: Whether the first of two networks was sure that there is no tumour, and the second, whose logits
+            these are, finds one.
 
     Returns:
         The verdict, with a reason for its triage in words.
@@ -127,7 +128,9 @@ def decide(
     if foreign:
         return Verdict(label, named, tumor, Triage.CANNOT_ASSESS, foreign)
     if contradicted:
-        reason = f"one network finds no tumour, the other {label} at {confidence:.1%}: a person must settle it"
+        reason = (
+            f"one network is sure of no tumour, the other finds {label} at {confidence:.1%}: a person must settle it"
+        )
         return Verdict(label, named, tumor, Triage.CANNOT_ASSESS, (reason,))
     if tumor is None:
         triage, reasons = _triage_kind(label, confidence, spec)

@@ -20,7 +20,7 @@ from edgebrain.types import InputSpec, Precision
 
 SCHEMA_VERSION = 6
 MANIFEST = "manifest.json"
-UPGRADE = "Upgrade edgebrain: pip install --upgrade edgebrain"
+UPGRADE = "Get a newer edgebrain from where this one came from, and install it: pip install ."
 
 
 class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,8 +98,8 @@ class SecondReader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         margin: It is asked where the first network's best logit leads the next one by less than this.
         weight: Share of its logits in the mean of both.
         outlier_shift: Added to the outlier logit of a scan that the first is in doubt about: a sign of no brain MRI.
-        negatives: Whether it is asked about every scan, too, to which the first gives the negative label; there its
-            logits alone count.
+        negatives: Whether it is asked about every scan, too, to which the first gives the negative label; without
+            a doubt its logits alone count.
         golden: Inputs and its expected outputs, for the self-test.
     """
 

@@ -206,7 +206,7 @@ def _decision(manifest: Manifest, fitted: str) -> str:
     if d.max_outlier is not None:
         reasons.append(f"when its outlier score is above {d.max_outlier:g} (it looks like no brain MRI slice)")
     if second is not None and second.negatives:
-        reasons.append("when two networks contradict each other")
+        reasons.append("when the first network is sure that there is none and the second is not")
     return f"""## Decision
 
 Logits are divided by {d.temperature:g}. A scan is *prioritised* from a tumour probability
@@ -231,8 +231,8 @@ def _second_reader(manifest: Manifest) -> str:
     negative = (
         ""
         if not second.negatives
-        else f"""The second reader also reads every scan that the first calls {manifest.negative_label}: there its
-logits replace the first's, {more}and where it finds something else, the scan *cannot be assessed*.
+        else f"""The second reader also reads every scan that the first calls {manifest.negative_label} without a doubt:
+there its logits replace the first's, {more}and where it finds something else, the scan *cannot be assessed*.
 """
     )
     return f"""**Second reader.** {second.id} {second.version} reads a scan, too, where the first network's best

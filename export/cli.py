@@ -257,8 +257,8 @@ def pair(
         bool | None,
         typer.Option(
             "--negatives/--no-negatives",
-            help="Leave it to the second what the first calls free of tumour, or do not. If neither is given, a second "
-            "reader that is there keeps its way, and another one is not left it.",
+            help="Leave it to the second what the first is sure to be free of tumour, or not. If neither is given, a "
+            "second reader that is there keeps its way, and another one is not left it.",
         ),
     ] = None,
     version: Annotated[
@@ -271,8 +271,8 @@ def pair(
     """Give a model a second reader, or another one: a network that reads some scans, too.
 
     Both networks err, but on other scans; where the first is in doubt, the mean of both answers. With --negatives the
-    second reads all that the first calls free of tumour, too, and there its own answer holds; a scan on which they
-    contradict each other is not assessed. The second runs on the CPU, whatever runs the first. Both graphs stay as they
+    second also reads all that the first is sure to be free of tumour, and there its own answer holds; where that is
+    another one, the scan is not assessed. The second runs on the CPU, whatever runs the first. Both graphs stay as they
     are, byte by byte; when the second is asked, how much it counts, and the decision are fitted on the val split, and
     the model card is measured anew.
 

@@ -52,7 +52,7 @@ class Pairing:
         samples: Labelled scans with splits: val fits, test judges. None of them may have trained either network.
         output: Bundle folder to write; may be that of the first.
         share: Share of the val split that is to be read twice for doubt.
-        negatives: Whether it is left to the second what the first gives the negative label; None keeps what holds for
+        negatives: Whether it is left to the second what the first is sure to be negative; None keeps what holds for
             the second reader that is there, and leaves nothing to another one.
         version: Of the new bundle; that of the first and ``+`` the name of the second if None.
         data_name: Name of the data for people, in the card.

@@ -91,7 +91,7 @@ def fit_reader(  # noqa: PLR0917 - what two networks gave, and how they are to b
     margin = max(float(np.quantile(ordered[:, -1] - ordered[:, -2], share)), 0.0)
     margin = float(np.ceil(margin * 1e4 + 1) / 1e4)
     doubtful, asked = in_doubt(first, margin), asked_about(first, margin, negative)
-    together = np.where(asked[:, np.newaxis], answer_of_both(first, second, weight, negative), first)
+    together = np.where(asked[:, np.newaxis], answer_of_both(first, second, margin, weight, negative), first)
     return Fit(
         margin=margin,
         weight=weight,

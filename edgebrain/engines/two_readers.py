@@ -3,8 +3,8 @@
 Two networks of other make and training err on other scans, so that the mean of their logits is right more often than
 either (Hansen & Salamon, "Neural network ensembles", IEEE TPAMI 1990). Where the first is sure, the second hardly ever
 changes the answer, so scans whose two best labels are close are read twice (docs/decisions/0021). A bundle may ask for
-more: that nothing is called negative by the first network alone. What it calls so is then for the second one to say
-(docs/decisions/0030).
+more: that nothing is called negative by the first network alone. What it is sure of in that way is then for the second
+one to say (docs/decisions/0030).
 """
 
 from __future__ import annotations
@@ -86,20 +86,37 @@ def read_together(first: Float32, second: Float32, weight: float) -> Float32:
     return mean
 
 
-def answer_of_both(first: Float32, second: Float32, weight: float, negative: int | None) -> Float32:
-    """The logits of scans that both have read.
+def left_to_second(logits: Float32, margin: float, negative: int | None) -> Flags:
+    """Where the first network gives the negative label without a doubt.
+
+    Args:
+        logits: float32 [N, K] of the first network.
+        margin: See :func:`in_doubt`.
+        negative: Index of the negative label; None leaves the second nothing.
+
+    Returns:
+        bool [N].
+    """
+    if negative is None:
+        return np.zeros(len(logits), bool)
+    return called(logits, negative) & ~in_doubt(logits, margin)
+
+
+def answer_of_both(first: Float32, second: Float32, margin: float, weight: float, negative: int | None) -> Float32:
+    """The logits of scans that both have read: the second's where that is left to it, else the mean.
 
     Args:
         first: float32 [N, K].
         second: float32 [N, K].
+        margin: See :func:`in_doubt`.
         weight: See :func:`read_together`.
-        negative: Index of the label that is left to the second reader where the first gives it; None leaves it none.
+        negative: See :func:`left_to_second`.
 
     Returns:
         float32 [N, K].
     """
-    mean = read_together(first, second, weight)
-    return mean if negative is None else np.where(called(first, negative)[:, np.newaxis], second, mean)
+    alone = left_to_second(first, margin, negative)[:, np.newaxis]
+    return np.where(alone, second, read_together(first, second, weight))
 
 
 def reader_alone(bundle: Bundle, second: SecondReader) -> Bundle:
@@ -176,7 +193,7 @@ class TwoReaders:
         opener: Opens the other graph; called once.
         spec: When it is asked, and how much it counts.
         ways: Number of labels.
-        negative: Index of the label that is the second's to give; None where it is asked for its doubts alone.
+        negative: Index of the label that is the second's to confirm; None where it is asked about doubts alone.
     """
 
     def __init__(
@@ -206,7 +223,7 @@ class TwoReaders:
         Returns:
             The first graph's outputs, with what both make of those images in ``logits`` and ``outlier``, and
             ``readers`` [N]: 2 for those, 1 for the others. Where negatives are left to the second, ``contradicted``
-            [N] is 1 for those that it does not find negative, and 0 for all others.
+            [N] is 1 where the first is sure of one and the second does not find it, and 0 for all others.
 
         Raises:
             EngineFailed: One of the engines broke, or gives logits of another shape, or the second numbers that are
@@ -228,12 +245,13 @@ class TwoReaders:
                     outputs["outlier"], asked, self._outlier(outputs["outlier"][asked], found, mine)
                 )
         if self._negative is not None:
-            before, after = (called(values, self._negative) for values in (logits, outputs["logits"]))
-            outputs["contradicted"] = (before & ~after).astype(np.float32)
+            left = left_to_second(logits, self._spec.margin, self._negative)
+            outputs["contradicted"] = (left & ~called(outputs["logits"], self._negative)).astype(np.float32)
         return outputs
 
     def _logits(self, mine: Float32, found: list[dict[str, Float32]]) -> Float32:
-        return answer_of_both(mine, self._others("logits", mine, found), self._spec.weight, self._negative)
+        others, spec = self._others("logits", mine, found), self._spec
+        return answer_of_both(mine, others, spec.margin, spec.weight, self._negative)
 
     def _outlier(self, mine: Float32, found: list[dict[str, Float32]], logits: Float32) -> Float32:
         # Each may find a picture strange; that the first is in doubt counts against it, too.

@@ -115,8 +115,9 @@ def test_what_the_first_calls_negative_is_the_second_ones_to_say(
 ) -> None:
     engine, other = readers(first, second, negative)
     found, usual = engine.run(numbered(5)), readers(first, second)[0].run(numbered(5))
-    left = called(first, negative)
+    negatives = called(first, negative)
     doubtful = usual["readers"] == 2
+    left = negatives & ~doubtful
     assert other.shown == np.flatnonzero(left | doubtful).tolist()
     assert found["readers"].tolist() == (1 + (left | doubtful)).tolist()
     assert np.array_equal(found["logits"][left], second[left])
@@ -124,9 +125,8 @@ def test_what_the_first_calls_negative_is_the_second_ones_to_say(
     assert "contradicted" not in usual
     assert np.array_equal(found["logits"][~left], usual["logits"][~left])
     # A doubt is a sign of a strange picture, and a negative answer is none.
-    sure = left & ~doubtful
-    assert np.array_equal(found["outlier"][sure], np.maximum(first, second)[sure, 0])
-    assert np.array_equal(found["outlier"][~sure], usual["outlier"][~sure])
+    assert np.array_equal(found["outlier"][left], np.maximum(first, second)[left, 0])
+    assert np.array_equal(found["outlier"][~left], usual["outlier"][~left])
     assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}
 
 
@@ -305,7 +305,7 @@ def test_a_contradiction_is_in_the_record(make_classifier: Callable[..., Classif
     found = classifier.classify(scan)
     assert found.label == labels[which - 1]
     assert found.triage is Triage.CANNOT_ASSESS
-    assert found.reasons[0].startswith("one network finds no tumour, the other ")
+    assert found.reasons[0].startswith("one network is sure of no tumour, the other finds ")
     assert found.reasons[-1] == READ_TWICE
 
 

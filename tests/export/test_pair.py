@@ -174,8 +174,8 @@ def test_negatives_are_left_to_the_second(first: Path, second: Path, samples: li
     assert manifest.second_reader.negatives
     assert ", and all negatives)" in manifest.provenance["second_reader"]
     card = (out / bundles.CARD).read_text(encoding="utf-8")
-    assert "reads every scan that the first calls no_tumor: there its\nlogits" in card
-    assert "when two networks contradict each other" in card
+    assert "reads every scan that the first calls no_tumor without a doubt:\nthere its logits" in card
+    assert "the first network is sure that there is none" in card
     # What is made of it later keeps the rule.
     recalibrate(Recalibration(out, samples, tmp_path / "here"))
     exported = reexport(ReexportRequest(bundles.open_bundle(out), tmp_path / "more", targets((), ())))
@@ -313,7 +313,7 @@ def test_what_is_left_to_the_second_changes_no_number_of_doubt() -> None:
     theirs = first.argmax(1) == 2
     doubtful = in_doubt(first, left.margin)
     mean = (1 - left.weight) * first + left.weight * second
-    answers = np.where(theirs[:, np.newaxis], second, np.where(doubtful[:, np.newaxis], mean, first))
+    answers = np.where(doubtful[:, np.newaxis], mean, np.where(theirs[:, np.newaxis], second, first))
     assert left.asked == (theirs | doubtful).sum() > doubtful.sum() == usual.asked
     assert left.right_together == (answers.argmax(1) == targets).sum()
 

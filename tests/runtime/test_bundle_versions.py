@@ -23,7 +23,7 @@ Edit = Callable[[Path, Callable[[Tree], object]], None]
 
 def test_a_newer_schema_is_refused_with_the_way_out(bundle_folder: Path, edit_manifest: Edit) -> None:
     edit_manifest(bundle_folder, lambda tree: tree.update(schema_version=SCHEMA_VERSION + 1, something_new=1))
-    with pytest.raises(UnsupportedSchema, match="pip install --upgrade") as caught:
+    with pytest.raises(UnsupportedSchema, match="Get a newer edgebrain") as caught:
         open_bundle(bundle_folder)
     assert caught.value.exit_code == 4
 
@@ -114,7 +114,7 @@ def test_another_preprocessing_is_refused_when_the_bundle_opens(
     bundle_folder: Path, edit_manifest: Edit, version: int
 ) -> None:
     edit_manifest(bundle_folder, lambda tree: tree["input"].update(preprocessing=version))
-    with pytest.raises(UnsupportedSchema, match=r"preprocessing version.*pip install --upgrade") as caught:
+    with pytest.raises(UnsupportedSchema, match=r"preprocessing version.*Get a newer edgebrain") as caught:
         open_bundle(bundle_folder)
     assert caught.value.exit_code == 4
 

@@ -117,4 +117,4 @@ def test_bundle_from_a_newer_schema_is_refused(
     manifest["schema_version"] = 99
     (copied_bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert run(["classify", str(scans), "--model", str(copied_bundle)]) == 4
-    assert "pip install --upgrade edgebrain" in capsys.readouterr().err
+    assert "Get a newer edgebrain from where this one came from" in capsys.readouterr().err

@@ -212,7 +212,9 @@ def test_two_networks_that_contradict_each_other_are_a_case_for_a_person() -> No
     usual = decide(logits, LABELS, "no_tumor", SPEC)
     verdict = decide(logits, LABELS, "no_tumor", SPEC, contradicted=True)
     assert usual.triage is Triage.PRIORITISE
-    assert verdict.reasons == ("one network finds no tumour, the other glioma at 95.0%: a person must settle it",)
+    assert verdict.reasons == (
+        "one network is sure of no tumour, the other finds glioma at 95.0%: a person must settle it",
+    )
     assert verdict == usual._replace(triage=Triage.CANNOT_ASSESS, reasons=verdict.reasons)
     strange = decide(logits, LABELS, "no_tumor", limited(0.5), outlier=0.9, contradicted=True)
     assert "outlier score" in strange.reasons[0]
