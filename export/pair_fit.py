@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from edgebrain.calibration import fit_temperature, negative_log_likelihood
 from edgebrain.decision import probabilities_of
-from edgebrain.engines.two_readers import Flags, answer_of_both, asked_about, in_doubt, read_together
+from edgebrain.engines.two_readers import Flags, answer_of_both, in_doubt, left_to_second, read_together
 from edgebrain.types import Float32
 
 MOST_SHIFT = 1.1
@@ -90,8 +90,10 @@ def fit_reader(  # noqa: PLR0917 - what two networks gave, and how they are to b
     # Four digits, rounded up: at least the share is asked, and the manifest stays legible.
     margin = max(float(np.quantile(ordered[:, -1] - ordered[:, -2], share)), 0.0)
     margin = float(np.ceil(margin * 1e4 + 1) / 1e4)
-    doubtful, asked = in_doubt(first, margin), asked_about(first, margin, negative)
-    together = np.where(asked[:, np.newaxis], answer_of_both(first, second, margin, weight, negative), first)
+    doubtful = in_doubt(first, margin)
+    left = left_to_second(first, doubtful, negative)
+    asked = doubtful | left
+    together = np.where(asked[:, np.newaxis], answer_of_both(first, second, weight, left), first)
     return Fit(
         margin=margin,
         weight=weight,

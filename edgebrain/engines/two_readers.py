@@ -55,21 +55,6 @@ def called(logits: Float32, label: int) -> Flags:
     return best
 
 
-def asked_about(logits: Float32, margin: float, negative: int | None) -> Flags:
-    """Which scans the second reader gets.
-
-    Args:
-        logits: float32 [N, K] of the first network.
-        margin: See :func:`in_doubt`.
-        negative: Index of the label of which every scan is read twice; None where doubt alone counts.
-
-    Returns:
-        bool [N].
-    """
-    doubtful = in_doubt(logits, margin)
-    return doubtful if negative is None else doubtful | called(logits, negative)
-
-
 def read_together(first: Float32, second: Float32, weight: float) -> Float32:
     """The weighted mean of two networks' logits.
 
@@ -86,37 +71,33 @@ def read_together(first: Float32, second: Float32, weight: float) -> Float32:
     return mean
 
 
-def left_to_second(logits: Float32, margin: float, negative: int | None) -> Flags:
+def left_to_second(logits: Float32, doubtful: Flags, negative: int | None) -> Flags:
     """Where the first network gives the negative label without a doubt.
 
     Args:
         logits: float32 [N, K] of the first network.
-        margin: See :func:`in_doubt`.
+        doubtful: bool [N], see :func:`in_doubt`.
         negative: Index of the negative label; None leaves the second nothing.
 
     Returns:
         bool [N].
     """
-    if negative is None:
-        return np.zeros(len(logits), bool)
-    return called(logits, negative) & ~in_doubt(logits, margin)
+    return np.zeros(len(logits), bool) if negative is None else called(logits, negative) & ~doubtful
 
 
-def answer_of_both(first: Float32, second: Float32, margin: float, weight: float, negative: int | None) -> Float32:
+def answer_of_both(first: Float32, second: Float32, weight: float, left: Flags) -> Float32:
     """The logits of scans that both have read: the second's where that is left to it, else the mean.
 
     Args:
         first: float32 [N, K].
         second: float32 [N, K].
-        margin: See :func:`in_doubt`.
         weight: See :func:`read_together`.
-        negative: See :func:`left_to_second`.
+        left: bool [N], see :func:`left_to_second`.
 
     Returns:
         float32 [N, K].
     """
-    alone = left_to_second(first, margin, negative)[:, np.newaxis]
-    return np.where(alone, second, read_together(first, second, weight))
+    return np.where(left[:, np.newaxis], second, read_together(first, second, weight))
 
 
 def reader_alone(bundle: Bundle, second: SecondReader) -> Bundle:
@@ -233,31 +214,24 @@ class TwoReaders:
         logits = outputs["logits"]
         if logits.shape != (len(images), self._ways):
             raise EngineFailed(f"The first network gives logits {logits.shape} instead of {(len(images), self._ways)}.")
-        asked = asked_about(logits, self._spec.margin, self._negative)
+        doubtful = in_doubt(logits, self._spec.margin)
+        left = left_to_second(logits, doubtful, self._negative)
+        asked = doubtful | left
         outputs["readers"] = asked.astype(np.float32) + np.float32(1)
         if asked.any():
             second = self.open_second()
             found = [second.run(images[i : i + 1]) for i in np.flatnonzero(asked)]
-            mine = logits[asked]
-            outputs["logits"] = _replaced(logits, asked, self._logits(mine, found))
+            mine, others = logits[asked], self._others("logits", logits[asked], found)
+            outputs["logits"] = _replaced(logits, asked, answer_of_both(mine, others, self._spec.weight, left[asked]))
             if "outlier" in outputs:
-                outputs["outlier"] = _replaced(
-                    outputs["outlier"], asked, self._outlier(outputs["outlier"][asked], found, mine)
-                )
+                scores = outputs["outlier"]
+                strangest = np.maximum(scores[asked], self._others("outlier", scores[asked], found))
+                # Each may find a picture strange; that the first is in doubt counts against it, too.
+                shift = doubtful[asked] * np.float32(self._spec.outlier_shift)
+                outputs["outlier"] = _replaced(scores, asked, strangest + shift)
         if self._negative is not None:
-            left = left_to_second(logits, self._spec.margin, self._negative)
             outputs["contradicted"] = (left & ~called(outputs["logits"], self._negative)).astype(np.float32)
         return outputs
-
-    def _logits(self, mine: Float32, found: list[dict[str, Float32]]) -> Float32:
-        others, spec = self._others("logits", mine, found), self._spec
-        return answer_of_both(mine, others, spec.margin, spec.weight, self._negative)
-
-    def _outlier(self, mine: Float32, found: list[dict[str, Float32]], logits: Float32) -> Float32:
-        # Each may find a picture strange; that the first is in doubt counts against it, too.
-        shift = in_doubt(logits, self._spec.margin) * np.float32(self._spec.outlier_shift)
-        strangest: Float32 = np.maximum(mine, self._others("outlier", mine, found)) + shift
-        return strangest
 
     def _others(self, role: str, mine: Float32, found: list[dict[str, Float32]]) -> Float32:
         """One output of the second graph, of the same images as the first's."""
