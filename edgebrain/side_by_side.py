@@ -1,7 +1,9 @@
 """Batches side by side: every thread reads, prepares and classifies some files from beginning to end.
 
 A scan that changes threads between reading and inference costs two wake-ups and a wait for the interpreter lock, as
-much time as finding its head. Here a thread that has read a batch runs it, and nothing is handed over but the records.
+much time as finding its head. Here a thread that has read scans runs them, and nothing is handed over but the records.
+It reads a few batches before it runs them: decoder and graph push each other out of a processor's caches, and loading
+again what was pushed out takes a twentieth of all time where that happens in every batch (docs/decisions/0031).
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 _ROUNDS = 2
 """Shares a thread that are under way: one is worked on, and one waits while the records of others are written."""
+READ_AHEAD = 32
+"""Scans that a thread reads before it runs them. More are no quicker, and are held in memory all the same."""
 
 
 class SideBySide:
@@ -40,6 +44,8 @@ class SideBySide:
         self._classifier = classifier
         self._pool = pool
         self._size = batch_size
+        self._ahead = max(READ_AHEAD, batch_size)
+        self._threads = max(classifier.workers, readers)
         self._under_way = max(_ROUNDS * classifier.workers, readers)
         self._engine = threading.BoundedSemaphore(classifier.workers)
         self._stopped = threading.Event()
@@ -55,13 +61,14 @@ class SideBySide:
             EngineFailed: The engine broke.
         """
         workers = self._classifier.workers
-        shares = _Shares(paths, workers, self._size)
+        shares = _Shares(paths, self._threads, self._size, self._ahead)
         # The first ones run together: an engine that has once run as many batches at a time as it ever will holds the
         # memory for that, so that a run does not grow later, whenever two batches happen to be at their peaks together.
-        first = [self._pool.submit(self._read, share) for share in itertools.islice(shares, workers)]
-        read = [future.result() for future in first]
-        running = deque(self._pool.submit(self._predict, one) for one in read)
-        del first, read  # or their scans would stay in memory for the whole run
+        first = [iter(share) for share in itertools.islice(shares, workers)]
+        reading = [self._pool.submit(self._read, items) for items in first]
+        read = [future.result() for future in reading]
+        running = deque(self._pool.submit(self._go_on, *one) for one in zip(first, read, strict=True))
+        del first, reading, read  # or their scans would stay in memory for the whole run
         self._begin(running, itertools.islice(shares, self._under_way - workers))
         while running:
             for one in running.popleft().result():
@@ -76,13 +83,24 @@ class SideBySide:
         running.extend(self._pool.submit(self._classify, share) for share in shares)
 
     def _classify(self, share: list[Item]) -> list[Prediction | FileUnderWay]:
-        return self._predict(self._read(share))
+        items = iter(share)
+        return self._go_on(items, self._read(items))
 
-    def _read(self, share: list[Item]) -> list[ReadyScan | FileUnderWay]:
-        """Read files; one of many frames stays as it is, until its turn has come."""
+    def _go_on(self, items: Iterator[Item], read: list[ReadyScan | FileUnderWay]) -> list[Prediction | FileUnderWay]:
+        """Run the engine on what was read, and then read and run what is left of a share."""
+        found: list[Prediction | FileUnderWay] = []
+        while read:
+            found += self._predict(read)
+            read.clear()  # or its scans would stay in memory while more are read
+            read = self._read(items)
+        return found
+
+    def _read(self, items: Iterator[Item]) -> list[ReadyScan | FileUnderWay]:
+        """Read files until enough scans are ready; one of many frames stays as it is, until its turn has come."""
         found: list[ReadyScan | FileUnderWay] = []
-        for item in share:
-            if self._stopped.is_set():
+        while len(found) < self._ahead and not self._stopped.is_set():
+            item = next(items, None)
+            if item is None:
                 break
             file = FileUnderWay(self._classifier, item)
             ready = file.whole()
@@ -92,12 +110,12 @@ class SideBySide:
     def _predict(self, read: list[ReadyScan | FileUnderWay]) -> list[Prediction | FileUnderWay]:
         """Run the engine on what was read; files that wait for their turn stay in their places."""
         found: list[Prediction | FileUnderWay] = []
-        if self._stopped.is_set():
-            return found
         for _, group in itertools.groupby(read, lambda one: isinstance(one, FileUnderWay)):
             some = list(group)
             found += (one for one in some if isinstance(one, FileUnderWay))
             for batch in _batches((one for one in some if isinstance(one, ReadyScan)), self._size):
+                if self._stopped.is_set():
+                    return found
                 found += self._run(batch)
         return found
 
@@ -115,27 +133,35 @@ class SideBySide:
 
 
 class _Shares(Iterator[list[Item]]):
-    """Shares of files: as many as a batch takes, fewer towards the end, so that no thread has the last ones alone.
+    """Shares of files: small ones at first, so that records come soon, then larger ones, which cost less.
+
+    Towards the end they get smaller again, so that no thread has the last files alone.
 
     Args:
         paths: The files. Where they break off with an error, those before it are shared out nevertheless.
-        workers: Who shares them.
-        size: Files of a share, at most.
+        threads: How many share them.
+        first: Files of each thread's first share, at most; every later one may have twice as many.
+        most: Files of a share, at most.
     """
 
-    def __init__(self, paths: Iterator[Item], workers: int, size: int) -> None:
+    def __init__(self, paths: Iterator[Item], threads: int, first: int, most: int) -> None:
         self._paths = paths
-        self._workers = workers
-        self._size = size
+        self._threads = threads
+        self._size = first
+        self._most = most
+        self._given = 0
         self._ahead: list[Item] = []
         self._failure: Exception | None = None
 
     def __next__(self) -> list[Item]:
-        self._look_ahead()
+        self._look_ahead(self._threads * self._size)
         if not self._ahead:
             raise StopIteration
-        count = min(self._size, math.ceil(len(self._ahead) / self._workers))
+        count = min(self._size, math.ceil(len(self._ahead) / self._threads))
         share, self._ahead = self._ahead[:count], self._ahead[count:]
+        self._given += 1
+        if self._given % self._threads == 0:
+            self._size = min(self._most, 2 * self._size)
         return share
 
     def raise_failure(self) -> None:
@@ -143,9 +169,9 @@ class _Shares(Iterator[list[Item]]):
         if self._failure is not None:
             raise self._failure
 
-    def _look_ahead(self) -> None:
+    def _look_ahead(self, count: int) -> None:
         try:
-            while self._failure is None and len(self._ahead) < self._workers * self._size:
+            while self._failure is None and len(self._ahead) < count:
                 self._ahead.append(next(self._paths))
         except StopIteration:
             pass

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edgebrain import Classifier, heap
+from edgebrain import Classifier, heap, side_by_side
 from edgebrain.errors import EngineFailed, UnreadableScan
 from edgebrain.inputs import Item, Middle, Partial, Refused
 from edgebrain.phantom import PhantomSpec, draw_phantom
@@ -25,7 +25,14 @@ from edgebrain.types import Prediction
 MakeClassifier = Callable[..., Classifier]
 TiffBytes = Callable[..., bytes]
 WORKERS, BATCH = 2, 4
-pytestmark = pytest.mark.usefixtures("_no_reader_is_left")
+AHEAD = 2 * BATCH
+pytestmark = pytest.mark.usefixtures("_no_reader_is_left", "_short_shares")
+
+
+@pytest.fixture
+def _short_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares of two batches, so that a few files make several of them."""
+    monkeypatch.setattr(side_by_side, "READ_AHEAD", AHEAD)
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def answers(classifier: Classifier, paths: list[str]) -> list[tuple[str, dict[st
     return [(prediction.path, prediction.probabilities) for prediction in found]
 
 
-@pytest.mark.parametrize("count", [0, 1, BATCH, WORKERS * BATCH, WORKERS * BATCH + 1, 22])
+@pytest.mark.parametrize("count", [0, 1, BATCH, AHEAD, WORKERS * AHEAD, WORKERS * AHEAD + 1, 22])
 def test_any_number_of_files_gives_the_same_records_in_the_same_order(
     make_classifier: MakeClassifier, paths: list[str], count: int
 ) -> None:
@@ -78,14 +85,24 @@ def test_the_first_batches_run_together_and_none_before_all_of_them_are_read(
     assert noting.events.index("predicted") >= WORKERS * BATCH
 
 
-@pytest.mark.parametrize("count", range(0, 40, 3))
-def test_files_are_shared_out_evenly_towards_the_end(count: int) -> None:
+@pytest.mark.parametrize("count", range(0, 90, 3))
+def test_shares_grow_at_first_and_shrink_evenly_towards_the_end(count: int) -> None:
     names = [str(number) for number in range(count)]
-    shares = list(_Shares(iter(names), WORKERS, BATCH))
+    shares = list(_Shares(iter(names), WORKERS, first=BATCH, most=AHEAD))
     assert list(itertools.chain(*shares)) == names
-    assert all(1 <= len(share) <= BATCH for share in shares)
-    assert [len(share) for share in shares] == sorted((len(share) for share in shares), reverse=True)
-    assert not shares or len(shares[0]) == min(BATCH, math.ceil(count / WORKERS))
+    sizes = [len(share) for share in shares]
+    assert all(1 <= size <= (BATCH if turn < WORKERS else AHEAD) for turn, size in enumerate(sizes))
+    largest = sizes.index(max(sizes, default=0)) if sizes else 0
+    assert sizes[largest:] == sorted(sizes[largest:], reverse=True)
+    assert not sizes or sizes[0] == min(BATCH, math.ceil(count / WORKERS))
+    assert count < WORKERS * (BATCH + 2 * AHEAD) or sizes[WORKERS : 2 * WORKERS] == [AHEAD] * WORKERS
+
+
+def test_no_more_names_are_asked_for_than_the_next_shares_may_hold() -> None:
+    asked = itertools.count()
+    shares = _Shares(map(str, asked), WORKERS, first=BATCH, most=AHEAD)
+    next(shares)
+    assert next(asked) <= WORKERS * BATCH
 
 
 @pytest.mark.parametrize("readers", [1, 2, 8])
@@ -177,8 +194,28 @@ def test_scans_are_let_go_when_they_are_classified(
     classifier.workers = WORKERS
     found = run_pipeline(classifier, itertools.islice(itertools.cycle(paths), 200), batch_size=BATCH, readers=WORKERS)
     alive = [scans_alive() for _ in found]
-    assert max(alive[20:]) <= WORKERS * BATCH
+    assert max(alive[20:]) <= WORKERS * AHEAD
     assert alive[-1] == 0
+
+
+def test_files_of_many_frames_do_not_pile_up(
+    make_classifier: MakeClassifier, tmp_path: Path, tiff_bytes: TiffBytes, scans_alive: Callable[[], int]
+) -> None:
+    frames, files = 6, 60
+    path = tmp_path / "six.tif"
+    path.write_bytes(tiff_bytes(*(draw_phantom(PhantomSpec(seed=seed % 3, side=40)) for seed in range(frames))))
+    alive: list[int] = []
+
+    class Counting(Classifier):
+        def read(self, source: Source) -> Iterator[ReadyScan]:
+            alive.append(scans_alive())
+            yield from super().read(source)
+
+    base = make_classifier()
+    counting = Counting(base.bundle, base.engine, base.choice, WORKERS)
+    found = run_pipeline(counting, [str(path)] * files, batch_size=BATCH, readers=WORKERS)
+    assert sum(1 for _ in found) == frames * files
+    assert max(alive) < WORKERS * (AHEAD + frames)
 
 
 @pytest.mark.parametrize("batch_size", [1, BATCH])
