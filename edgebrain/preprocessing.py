@@ -98,7 +98,9 @@ def to_uint8(pixels: AnyPixels, spec: InputSpec, source: str = "<array>") -> tup
         UnsupportedScan: Constant or not finite.
     """
     if pixels.dtype == np.uint8:
-        low, high = cv2.minMaxLoc(pixels)[:2]
+        low, high = cv2.minMaxLoc(pixels[len(pixels) // 2])[:2]
+        if high - low < MIN_RANGE:  # in the middle row, which usually settles it
+            low, high = cv2.minMaxLoc(pixels)[:2]
         if high - low < MIN_RANGE:
             raise _no_contrast(source, low, high)
         return pixels, Intensity("native"), ()

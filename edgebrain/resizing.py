@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from edgebrain.imaging import cv2
 from edgebrain.types import Image8
 
 WHOLE_FACTORS = 3
 """First preprocessing version that shrinks by a whole factor before it interpolates."""
+_THREE = 3
 _LANES = 4
 _SUM_IN_THE_TOP_LANE = np.uint64(0x0001_0001_0001_0001)
 _TOP_LANE = np.uint64(48)  # bits below it
@@ -40,6 +42,8 @@ def shrink(image: Image8, rows: int, columns: int, version: int) -> Image8:
         whole = image[: size[1] * down, : size[0] * across]
         if across == _LANES and down <= _MOST_ROWS:
             image = _means_of_four_columns(whole, down)
+        elif across == down == _THREE:
+            image = _means_of_nine(whole)
         else:
             image = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
     return image if image.shape == (rows, columns) else enlarge(image, rows, columns, version)
@@ -58,13 +62,33 @@ def _means_of_four_columns(image: Image8, down: int) -> Image8:
     Returns:
         uint8 [h / down, w / 4].
     """
-    sums = image[::down].astype(np.uint16, order="C")
-    for row in range(1, down):
-        sums += image[row::down]
-    lanes = sums.view(np.uint64)
+    lanes = _sums_of_rows(image, down).view(np.uint64)
     lanes *= _SUM_IN_THE_TOP_LANE  # a sum of all four, whichever of them is the first in memory
     lanes >>= _TOP_LANE
     return np.asarray(cv2.convertScaleAbs(lanes.astype(np.uint16), alpha=1 / (down * _LANES)), np.uint8)
+
+
+def _means_of_nine(image: Image8) -> Image8:
+    """Means of blocks of 3 x 3, to the bit as OpenCV's, in half of the time: heads of 480 to 639 pixels take them.
+
+    A ninth of a whole number never lies in the middle between two, so that no way of rounding differs.
+
+    Args:
+        image: uint8 [h, w], both multiples of 3.
+
+    Returns:
+        uint8 [h / 3, w / 3].
+    """
+    sums = _sums_of_rows(image, _THREE)
+    first, second, third = cv2.split(sums.reshape(len(sums), -1, _THREE))
+    return np.asarray(cv2.convertScaleAbs(first + second + third, alpha=1 / _THREE**2), np.uint8)
+
+
+def _sums_of_rows(image: Image8, down: int) -> npt.NDArray[np.uint16]:
+    sums = image[::down].astype(np.uint16, order="C")
+    for row in range(1, down):
+        sums += image[row::down]
+    return sums
 
 
 def enlarge(image: Image8, rows: int, columns: int, version: int) -> Image8:

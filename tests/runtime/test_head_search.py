@@ -44,8 +44,7 @@ def tolerance_by_sorting(small: Image8) -> int:
 def test_the_tolerance_is_that_of_a_median_over_all_pixels(small: Image8) -> None:
     border = head._sorted_border(small)
     assert border == border_of(small).tobytes()
-    distance = head._distance(small, head._median(border))
-    assert head._tolerance(small, border, distance, 2) == tolerance_by_sorting(small)
+    assert head._tolerance(small, border, 2) == tolerance_by_sorting(small)
 
 
 @pytest.mark.parametrize("inside", [0, 7, 20, 40, 57, 58, 71, 72, 73, 120, 255])
@@ -55,8 +54,12 @@ def test_so_it_is_where_the_shortcut_ends(inside: int, share: float) -> None:
     small[4:16, 4:16] = 9
     small[4 : 4 + round(12 * share), 4:16] = inside
     border = head._sorted_border(small)
-    distance = head._distance(small, head._median(border))
-    assert head._tolerance(small, border, distance, 2) == tolerance_by_sorting(small)
+    assert head._tolerance(small, border, 2) == tolerance_by_sorting(small)
+
+
+@given(SMALL, st.integers(0, 255), st.integers(0, 255))
+def test_pixels_differ_that_are_further_away_than_the_tolerance(small: Image8, level: int, tolerance: int) -> None:
+    assert (head._differing(small, level, tolerance) == (np.abs(small.astype(int) - level) > tolerance)).all()
 
 
 @pytest.mark.parametrize("usual", range(5, 26))

@@ -112,6 +112,14 @@ def test_uint8_passes_through_as_it_is() -> None:
     assert (prepared(image, InputSpec(head_crop=False))[0] == image).all()
 
 
+@pytest.mark.parametrize("row", [0, 31, 32, 63])
+def test_contrast_in_any_one_row_is_enough(row: int) -> None:
+    image = np.full((64, 64), 100, np.uint8)
+    image[row, 5] = 108
+    for one in (image, np.asfortranarray(image), image[:, ::-1]):
+        assert prepared(one, InputSpec(head_crop=False)).any()
+
+
 # Refusals
 
 

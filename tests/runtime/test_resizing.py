@@ -55,6 +55,14 @@ def test_a_quarter_in_width_is_the_mean_by_area_to_the_bit(  # noqa: PLR0917 - a
     assert (shrink(image, rows, columns, 3) == by_area(np.ascontiguousarray(image), rows, columns)).all()
 
 
+@given(rows=st.integers(1, 40), columns=st.integers(1, 40), seed=st.integers(0, 2**32 - 1), levels=st.integers(1, 256))
+def test_a_third_is_the_mean_by_area_to_the_bit(rows: int, columns: int, seed: int, levels: int) -> None:
+    rng = np.random.default_rng(seed)
+    image = (255 - rng.integers(0, levels, (rows * 3, columns * 3 + 2))).astype(np.uint8)[:, : columns * 3]
+    for one in (image, image[::-1, ::-1], np.asfortranarray(image)):
+        assert (shrink(one, rows, columns, 3) == by_area(np.ascontiguousarray(one), rows, columns)).all()
+
+
 def test_version_3_interpolates_what_is_left(image: Image8) -> None:
     assert (shrink(image, 160, 166, 3) == enlarge(shrink(image, 173, 180, 3), 160, 166, 3)).all()
     assert (shrink(image, 200, 207, 3) == enlarge(image, 200, 207, 3)).all()
