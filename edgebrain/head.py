@@ -74,24 +74,27 @@ def find_head(image: Image8, version: int = PREPROCESSING_VERSION) -> Head:
     small_size = max(8, round(rows * scale)), max(8, round(columns * scale))
     small = shrink(image, *small_size, version)
     border = _sorted_border(small)
-    tolerance = _tolerance(small, border, version)
-    background = _background(border, tolerance)
+    level = _median(border)
+    away = _away_from(small, level)
+    tolerance = _tolerance(small, border, away, version)
+    background = level if _is_uniform(border, level, tolerance) else None
     box = Box(0, small.shape[0], 0, small.shape[1])
     if background is not None:
-        box = _head_in_mask(_differing(small, background, tolerance))
+        box = _head_in_mask(_further(away, tolerance))
     inner = _inset(box, _FRAME_INSET)
     if background is not None and inner.bottom - inner.top >= _MASK_SIDE // 4 <= inner.right - inner.left:
         content = small[inner.top : inner.bottom, inner.left : inner.right]
-        inner_background = _background(_sorted_border(content), tolerance)
-        if inner_background is not None and abs(inner_background - background) > _FRAME_CONTRAST:
-            framed = _head_in_mask(_differing(content, inner_background, tolerance))
+        inner_border = _sorted_border(content)
+        inner_level = _median(inner_border)
+        if abs(inner_level - background) > _FRAME_CONTRAST and _is_uniform(inner_border, inner_level, tolerance):
+            framed = _head_in_mask(_further(_away_from(content, inner_level), tolerance))
             box = Box(
                 inner.top + framed.top,
                 inner.top + framed.bottom,
                 inner.left + framed.left,
                 inner.left + framed.right,
             )
-            background = inner_background
+            background = inner_level
     # One mask pixel of margin: the mask is coarser than the image, and its edge is a threshold, not the skin.
     row_step, column_step = rows / small.shape[0], columns / small.shape[1]
     outer = _inset(box, -1)
@@ -121,24 +124,32 @@ def _median(border: bytes) -> int:
     return (border[(len(border) - 1) // 2] + border[len(border) // 2]) // 2
 
 
-def _distance(small: Image8, level: int) -> Image8:
-    """Grey levels between every pixel and a level."""
-    return np.asarray(cv2.absdiff(small, np.full_like(small, level)), np.uint8)
+class _Away(NamedTuple):
+    """How far the pixels of an image are from a level: ``pixels`` minus ``offset``, where that is above 5."""
+
+    pixels: Image8
+    offset: int
 
 
-def _differing(small: Image8, level: int, tolerance: int) -> Image8:
-    """1 where a pixel differs from a level by more than a tolerance, else 0."""
-    if level <= tolerance:  # nothing is that much darker, as on most slices
-        return np.asarray(cv2.threshold(small, level + tolerance, 1, cv2.THRESH_BINARY)[1], np.uint8)
-    return np.asarray(cv2.threshold(_distance(small, level), tolerance, 1, cv2.THRESH_BINARY)[1], np.uint8)
+def _away_from(small: Image8, level: int) -> _Away:
+    # On most slices the background is black. Nothing is darker by as much as counts then, and the image itself will do.
+    if level <= _LEAST_TOLERANCE:
+        return _Away(small, level)
+    return _Away(np.asarray(cv2.absdiff(small, np.full_like(small, level)), np.uint8), 0)
 
 
-def _tolerance(small: Image8, border: bytes, version: int) -> int:
+def _further(away: _Away, distance: int) -> Image8:
+    """1 where a pixel is further away than a distance of at least 5, else 0."""
+    return np.asarray(cv2.threshold(away.pixels, away.offset + distance, 1, cv2.THRESH_BINARY)[1], np.uint8)
+
+
+def _tolerance(small: Image8, border: bytes, away: _Away, version: int) -> int:
     """Grey levels by which a pixel must differ from the background to count as head.
 
     Args:
         small: What is searched.
-        border: Its sorted border, whose median is the background.
+        border: Its sorted border.
+        away: How far its pixels are from the border's median.
         version: Of the algorithm.
     """
     darkest, brightest = cv2.minMaxLoc(small)[:2]
@@ -146,29 +157,28 @@ def _tolerance(small: Image8, border: bytes, version: int) -> int:
     usual = int(max(_LEAST_TOLERANCE, _MASK_CONTRAST * (brightest - darkest)))
     if version == 1:
         return usual
-    background = _median(border)
-    standing_out = cv2.countNonZero(_differing(small, background, _FAINTEST))
+    standing_out = cv2.countNonZero(_further(away, _FAINTEST))
     enough = math.ceil(usual / _DARK_SHARE)
     # Most heads are bright, and two counts tell so in a fifth of the time of a histogram: more than half of what stands
     # out reaches the level of which the share is the usual tolerance, and so does its median.
-    if enough > _FAINTEST and 2 * cv2.countNonZero(_differing(small, background, enough - 1)) > standing_out:
+    if enough > _FAINTEST and 2 * cv2.countNonZero(_further(away, enough - 1)) > standing_out:
         return usual
     noise = (border[3 * len(border) // 4] - border[len(border) // 4]) / _QUARTILES
-    typical = _median_above(_distance(small, background), _FAINTEST) if standing_out else brightest - darkest
+    typical = _median_above(away, _FAINTEST) if standing_out else brightest - darkest
     return int(min(usual, max(_FAINTEST, 3 * noise + 3, _DARK_SHARE * typical)))
 
 
-def _median_above(distance: Image8, level: int) -> int:
+def _median_above(away: _Away, distance: int) -> int:
     # By a histogram: a median over all pixels would cost as much as all the rest of the search.
-    total = np.cumsum(cv2.calcHist([distance], [0], None, [256], [0, 256])[level + 1 :])
-    return level + 1 + int(np.searchsorted(total, total[-1] / 2))
+    counts = cv2.calcHist([away.pixels], [0], None, [256], [0, 256])
+    total = np.cumsum(counts[away.offset + distance + 1 :])
+    return distance + 1 + int(np.searchsorted(total, total[-1] / 2))
 
 
-def _background(border: bytes, tolerance: int) -> int | None:
-    """The grey level of a sorted border (its median), or None where it is not uniform."""
-    background = _median(border)
-    alike = bisect_right(border, background + tolerance) - bisect_left(border, background - tolerance)
-    return background if alike >= _UNIFORM_BORDER * len(border) else None
+def _is_uniform(border: bytes, level: int, tolerance: int) -> bool:
+    """Whether enough of a sorted border is like its median for that to be a background."""
+    alike = bisect_right(border, level + tolerance) - bisect_left(border, level - tolerance)
+    return alike >= _UNIFORM_BORDER * len(border)
 
 
 def _cleaned(mask: Image8) -> Image8:

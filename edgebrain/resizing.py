@@ -69,7 +69,9 @@ def _means_of_four_columns(image: Image8, down: int) -> Image8:
 
 
 def _means_of_nine(image: Image8) -> Image8:
-    """Means of blocks of 3 x 3, to the bit as OpenCV's, in half of the time: heads of 480 to 639 pixels take them.
+    """Means of blocks of 3 x 3, to the bit as OpenCV's, in half of the time.
+
+    Heads of 480 to 639 pixels take them, and the search for the head in scans of 384 to 511.
 
     A ninth of a whole number never lies in the middle between two, so that no way of rounding differs.
 

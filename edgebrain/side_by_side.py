@@ -11,11 +11,13 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from edgebrain.errors import EngineFailed
 from edgebrain.inputs import Item
 from edgebrain.portions import FileUnderWay, in_portions
 from edgebrain.ready import ReadyScan
@@ -28,6 +30,16 @@ _ROUNDS = 2
 """Shares a thread that are under way: one is worked on, and one waits while the records of others are written."""
 READ_AHEAD = 32
 """Scans that a thread reads before it runs them. More are no quicker, and are held in memory all the same."""
+_SLOW = 0.1
+"""Seconds. A list whose next names take longer comes from somewhere that is slower than we are, and its records should
+not wait for names that are still to come."""
+
+
+class _Done(NamedTuple):
+    """What came of a share: answers, and files that wait for their turn; and why it ends early, if it does."""
+
+    found: list[Prediction | FileUnderWay]
+    failure: EngineFailed | None = None
 
 
 class SideBySide:
@@ -36,7 +48,7 @@ class SideBySide:
     Args:
         classifier: Has several workers: that many batches run at a time, however many threads read.
         pool: At least as many threads.
-        readers: Threads of the pool that may read.
+        readers: Threads that read at a time, where they are more than the workers.
         batch_size: Scans that the engine gets at a time, at most.
     """
 
@@ -44,8 +56,7 @@ class SideBySide:
         self._classifier = classifier
         self._pool = pool
         self._size = batch_size
-        self._ahead = max(READ_AHEAD, batch_size)
-        self._threads = max(classifier.workers, readers)
+        self._ahead = max(1, READ_AHEAD // batch_size) * batch_size
         self._under_way = max(_ROUNDS * classifier.workers, readers)
         self._engine = threading.BoundedSemaphore(classifier.workers)
         self._stopped = threading.Event()
@@ -61,7 +72,7 @@ class SideBySide:
             EngineFailed: The engine broke.
         """
         workers = self._classifier.workers
-        shares = _Shares(paths, self._threads, self._size, self._ahead)
+        shares = _Shares(paths, workers, self._size, self._ahead, self._under_way)
         # The first ones run together: an engine that has once run as many batches at a time as it ever will holds the
         # memory for that, so that a run does not grow later, whenever two batches happen to be at their peaks together.
         first = [iter(share) for share in itertools.islice(shares, workers)]
@@ -71,29 +82,36 @@ class SideBySide:
         del first, reading, read  # or their scans would stay in memory for the whole run
         self._begin(running, itertools.islice(shares, self._under_way - workers))
         while running:
-            for one in running.popleft().result():
+            done = running.popleft().result()
+            for one in done.found:
                 if isinstance(one, FileUnderWay):
                     yield from self._long(one)
                 else:
                     yield one
+            if done.failure is not None:
+                raise done.failure
             self._begin(running, itertools.islice(shares, 1))
         shares.raise_failure()
 
-    def _begin(self, running: deque[Future[list[Prediction | FileUnderWay]]], shares: Iterable[list[Item]]) -> None:
+    def _begin(self, running: deque[Future[_Done]], shares: Iterable[list[Item]]) -> None:
         running.extend(self._pool.submit(self._classify, share) for share in shares)
 
-    def _classify(self, share: list[Item]) -> list[Prediction | FileUnderWay]:
+    def _classify(self, share: list[Item]) -> _Done:
         items = iter(share)
         return self._go_on(items, self._read(items))
 
-    def _go_on(self, items: Iterator[Item], read: list[ReadyScan | FileUnderWay]) -> list[Prediction | FileUnderWay]:
+    def _go_on(self, items: Iterator[Item], read: list[ReadyScan | FileUnderWay]) -> _Done:
         """Run the engine on what was read, and then read and run what is left of a share."""
         found: list[Prediction | FileUnderWay] = []
         while read:
-            found += self._predict(read)
+            try:
+                for one in self._predict(read):
+                    found.append(one)  # noqa: PERF402 - what was found before a failure must stay
+            except EngineFailed as error:
+                return _Done(found, error)
             read.clear()  # or its scans would stay in memory while more are read
             read = self._read(items)
-        return found
+        return _Done(found)
 
     def _read(self, items: Iterator[Item]) -> list[ReadyScan | FileUnderWay]:
         """Read files until enough scans are ready; one of many frames stays as it is, until its turn has come."""
@@ -107,17 +125,15 @@ class SideBySide:
             found += [file] if ready is None else ready
         return found
 
-    def _predict(self, read: list[ReadyScan | FileUnderWay]) -> list[Prediction | FileUnderWay]:
+    def _predict(self, read: list[ReadyScan | FileUnderWay]) -> Iterator[Prediction | FileUnderWay]:
         """Run the engine on what was read; files that wait for their turn stay in their places."""
-        found: list[Prediction | FileUnderWay] = []
         for _, group in itertools.groupby(read, lambda one: isinstance(one, FileUnderWay)):
             some = list(group)
-            found += (one for one in some if isinstance(one, FileUnderWay))
+            yield from (one for one in some if isinstance(one, FileUnderWay))
             for batch in _batches((one for one in some if isinstance(one, ReadyScan)), self._size):
                 if self._stopped.is_set():
-                    return found
-                found += self._run(batch)
-        return found
+                    return
+                yield from self._run(batch)
 
     def _run(self, batch: list[ReadyScan]) -> list[Prediction]:
         with self._engine:
@@ -135,32 +151,39 @@ class SideBySide:
 class _Shares(Iterator[list[Item]]):
     """Shares of files: small ones at first, so that records come soon, then larger ones, which cost less.
 
-    Towards the end they get smaller again, so that no thread has the last files alone.
+    Towards the end they get smaller again, so that no thread has the last files alone. Where files are slow to be
+    named, shares are small, too.
 
     Args:
         paths: The files. Where they break off with an error, those before it are shared out nevertheless.
         threads: How many share them.
-        first: Files of each thread's first share, at most; every later one may have twice as many.
-        most: Files of a share, at most.
+        first: Files of a share at first, at most.
+        most: Files of a share at last, at most.
+        turn: After so many shares, the next ones may be twice as large.
     """
 
-    def __init__(self, paths: Iterator[Item], threads: int, first: int, most: int) -> None:
+    def __init__(self, paths: Iterator[Item], threads: int, first: int, most: int, turn: int) -> None:
         self._paths = paths
         self._threads = threads
-        self._size = first
+        self._first = first
         self._most = most
+        self._turn = turn
+        self._size = first
         self._given = 0
         self._ahead: list[Item] = []
         self._failure: Exception | None = None
 
     def __next__(self) -> list[Item]:
+        began = time.monotonic()
         self._look_ahead(self._threads * self._size)
+        if time.monotonic() - began > _SLOW:
+            self._size, self._given = self._first, 0
         if not self._ahead:
             raise StopIteration
         count = min(self._size, math.ceil(len(self._ahead) / self._threads))
         share, self._ahead = self._ahead[:count], self._ahead[count:]
         self._given += 1
-        if self._given % self._threads == 0:
+        if self._given % self._turn == 0:
             self._size = min(self._most, 2 * self._size)
         return share
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import threading
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "t
 _FATAL = 4
 """ONNX Runtime's log level: what it prints below this would only repeat the exceptions we translate."""
 _DEFAULT = -1  # of an arena's numbers
+_registering = threading.Lock()
+_registered: set[Any] = set()
+"""ONNX Runtimes that have an arena to share: one, outside of tests."""
 
 
 class OrtEngine:
@@ -79,7 +82,7 @@ class OrtEngine:
         return {role: np.asarray(value, np.float32) for role, value in zip(self._roles, values, strict=True)}
 
     def close(self) -> None:
-        """Give memory back."""
+        """Give the weights back; what runs took stays in the process's arena, for the next engine."""
         self._session = None
 
 
@@ -111,20 +114,27 @@ def _session_options(onnxruntime: Any, options: EngineOptions) -> Any:
     return settings
 
 
-@functools.cache
 def _share_one_arena(onnxruntime: Any) -> None:
     """Give the process one arena for all sessions that ask for it; what one has freed, the next one takes.
 
     An arena grows by doubling, so that two of them hold up to twice as much as is in use, each for itself. It lasts as
     long as the process: a closed engine leaves its part to the next one.
+
+    Where somebody else has registered an allocator in this process, versions up to 1.22 refuse a second one, and theirs
+    is used; later ones put ours in its place, for sessions that are opened from then on and ask for it.
     """
-    memory = onnxruntime.OrtMemoryInfo(
-        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-    )
-    numbers = onnxruntime.OrtArenaCfg(0, _DEFAULT, _DEFAULT, _DEFAULT)  # 0: without an upper limit
-    try:
-        onnxruntime.create_and_register_allocator(memory, numbers)
-    except Exception as error:
-        if not type(error).__module__.startswith("onnxruntime"):
-            raise
-        # Up to 1.22: whoever else uses ONNX Runtime in this process has registered one, and it serves as well.
+    with _registering:
+        if onnxruntime in _registered:
+            return
+        memory = onnxruntime.OrtMemoryInfo(
+            "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+        )
+        numbers = onnxruntime.OrtArenaCfg(0, _DEFAULT, _DEFAULT, _DEFAULT)  # 0: without an upper limit
+        try:
+            onnxruntime.create_and_register_allocator(memory, numbers)
+        except RuntimeError as error:
+            if "already been registered" not in str(error):
+                raise EngineUnavailable(
+                    f"ONNX Runtime cannot make room for its work: {error}.", remedy="Free memory, and try again."
+                ) from error
+        _registered.add(onnxruntime)

@@ -44,7 +44,8 @@ def tolerance_by_sorting(small: Image8) -> int:
 def test_the_tolerance_is_that_of_a_median_over_all_pixels(small: Image8) -> None:
     border = head._sorted_border(small)
     assert border == border_of(small).tobytes()
-    assert head._tolerance(small, border, 2) == tolerance_by_sorting(small)
+    away = head._away_from(small, head._median(border))
+    assert head._tolerance(small, border, away, 2) == tolerance_by_sorting(small)
 
 
 @pytest.mark.parametrize("inside", [0, 7, 20, 40, 57, 58, 71, 72, 73, 120, 255])
@@ -54,12 +55,14 @@ def test_so_it_is_where_the_shortcut_ends(inside: int, share: float) -> None:
     small[4:16, 4:16] = 9
     small[4 : 4 + round(12 * share), 4:16] = inside
     border = head._sorted_border(small)
-    assert head._tolerance(small, border, 2) == tolerance_by_sorting(small)
+    away = head._away_from(small, head._median(border))
+    assert head._tolerance(small, border, away, 2) == tolerance_by_sorting(small)
 
 
-@given(SMALL, st.integers(0, 255), st.integers(0, 255))
-def test_pixels_differ_that_are_further_away_than_the_tolerance(small: Image8, level: int, tolerance: int) -> None:
-    assert (head._differing(small, level, tolerance) == (np.abs(small.astype(int) - level) > tolerance)).all()
+@given(SMALL, st.integers(0, 255), st.integers(5, 255))
+def test_pixels_are_found_that_are_further_away_than_a_distance(small: Image8, level: int, distance: int) -> None:
+    found = head._further(head._away_from(small, level), distance)
+    assert (found == (np.abs(small.astype(int) - level) > distance)).all()
 
 
 @pytest.mark.parametrize("usual", range(5, 26))
@@ -79,5 +82,6 @@ def test_a_background_is_the_median_that_half_of_the_border_is_like(small: Image
     border = border_of(small)
     middle = (int(border[(border.size - 1) // 2]) + int(border[border.size // 2])) // 2
     alike = np.count_nonzero(np.abs(border.astype(int) - middle) <= tolerance)
-    expected = middle if alike >= border.size / 2 else None
-    assert head._background(head._sorted_border(small), tolerance) == expected
+    found = head._sorted_border(small)
+    assert head._median(found) == middle
+    assert head._is_uniform(found, middle, tolerance) == (alike >= border.size / 2)

@@ -26,6 +26,7 @@ MakeClassifier = Callable[..., Classifier]
 TiffBytes = Callable[..., bytes]
 WORKERS, BATCH = 2, 4
 AHEAD = 2 * BATCH
+TURN = 2 * WORKERS
 pytestmark = pytest.mark.usefixtures("_no_reader_is_left", "_short_shares")
 
 
@@ -88,21 +89,63 @@ def test_the_first_batches_run_together_and_none_before_all_of_them_are_read(
 @pytest.mark.parametrize("count", range(0, 90, 3))
 def test_shares_grow_at_first_and_shrink_evenly_towards_the_end(count: int) -> None:
     names = [str(number) for number in range(count)]
-    shares = list(_Shares(iter(names), WORKERS, first=BATCH, most=AHEAD))
+    shares = list(_Shares(iter(names), WORKERS, first=BATCH, most=AHEAD, turn=TURN))
     assert list(itertools.chain(*shares)) == names
     sizes = [len(share) for share in shares]
-    assert all(1 <= size <= (BATCH if turn < WORKERS else AHEAD) for turn, size in enumerate(sizes))
+    assert all(1 <= size <= (BATCH if turn < TURN else AHEAD) for turn, size in enumerate(sizes))
     largest = sizes.index(max(sizes, default=0)) if sizes else 0
     assert sizes[largest:] == sorted(sizes[largest:], reverse=True)
     assert not sizes or sizes[0] == min(BATCH, math.ceil(count / WORKERS))
-    assert count < WORKERS * (BATCH + 2 * AHEAD) or sizes[WORKERS : 2 * WORKERS] == [AHEAD] * WORKERS
+    assert count < TURN * BATCH + 2 * WORKERS * AHEAD or sizes[TURN : TURN + WORKERS] == [AHEAD] * WORKERS
 
 
-def test_no_more_names_are_asked_for_than_the_next_shares_may_hold() -> None:
-    asked = itertools.count()
-    shares = _Shares(map(str, asked), WORKERS, first=BATCH, most=AHEAD)
-    next(shares)
-    assert next(asked) <= WORKERS * BATCH
+def test_the_first_record_waits_for_few_names(make_classifier: MakeClassifier, paths: list[str]) -> None:
+    asked = 0
+
+    def names() -> Iterator[str]:
+        nonlocal asked
+        for name in itertools.cycle(paths):
+            asked += 1
+            yield name
+
+    classifier = make_classifier()
+    classifier.workers = WORKERS
+    found = run_pipeline(classifier, names(), batch_size=BATCH, readers=WORKERS)
+    next(found)
+    assert asked <= (TURN + WORKERS) * BATCH
+    found.close()  # type: ignore[attr-defined] # it is a generator
+
+
+def test_shares_stay_small_where_names_are_slow_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def names() -> Iterator[str]:
+        nonlocal now
+        for number in itertools.count():
+            now += 1.0 if number > 30 * AHEAD else 0.0
+            yield str(number)
+
+    shares = _Shares(names(), WORKERS, first=BATCH, most=AHEAD, turn=TURN)
+    sizes = [len(next(shares)) for _ in range(60)]
+    assert max(sizes[:TURN]) == BATCH
+    assert max(sizes[TURN:20]) == AHEAD
+    assert max(sizes[40:]) == BATCH
+
+
+@pytest.mark.parametrize("size", [1, 3, BATCH, AHEAD - 1, AHEAD, AHEAD + 1])
+def test_batches_are_full_whatever_their_size(make_classifier: MakeClassifier, paths: list[str], size: int) -> None:
+    base, sizes = make_classifier(), []
+
+    class Counting(Classifier):
+        def predict(self, ready: list[ReadyScan]) -> list[Prediction]:
+            sizes.append(len(ready))
+            return super().predict(ready)
+
+    counting = Counting(base.bundle, base.engine, base.choice, WORKERS)
+    many = list(itertools.islice(itertools.cycle(paths), 40 * size))
+    assert sum(1 for _ in run_pipeline(counting, many, batch_size=size, readers=WORKERS)) == 40 * size
+    assert sizes.count(size) >= 40 - 2 * WORKERS * math.ceil(AHEAD / size)
 
 
 @pytest.mark.parametrize("readers", [1, 2, 8])
@@ -262,6 +305,33 @@ def test_an_engine_that_breaks_ends_the_run(
     monkeypatch.setattr(classifier, "predict", broken)
     with pytest.raises(EngineFailed, match="gone"):
         answers(classifier, paths)
+
+
+@pytest.mark.parametrize("good", [0, 1, 5, 11])
+def test_what_was_answered_before_an_engine_breaks_is_kept(
+    make_classifier: MakeClassifier, paths: list[str], good: int
+) -> None:
+    base = make_classifier()
+    broken = str(Path(paths[0]).with_name("broken.png"))
+    Path(broken).write_bytes(Path(paths[0]).read_bytes())
+
+    class Breaking(Classifier):
+        def predict(self, ready: list[ReadyScan]) -> list[Prediction]:
+            if any(one.path == broken for one in ready):
+                raise EngineFailed("gone")
+            return super().predict(ready)
+
+    order = list(itertools.islice(itertools.cycle(paths), 60 * BATCH))
+    at = TURN * BATCH + 3 * AHEAD + good * BATCH  # where shares are longer than a batch
+    order[at] = broken
+    found: list[Prediction] = []
+    with pytest.raises(EngineFailed, match="gone"):
+        found.extend(
+            run_pipeline(
+                Breaking(base.bundle, base.engine, base.choice, WORKERS), order, batch_size=BATCH, readers=WORKERS
+            )
+        )
+    assert [one.path for one in found] == order[:at]
 
 
 @pytest.mark.parametrize("workers", [1, WORKERS])
