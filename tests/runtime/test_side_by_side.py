@@ -143,9 +143,9 @@ def test_batches_are_full_whatever_their_size(make_classifier: MakeClassifier, p
             return super().predict(ready)
 
     counting = Counting(base.bundle, base.engine, base.choice, WORKERS)
-    many = list(itertools.islice(itertools.cycle(paths), 40 * size))
-    assert sum(1 for _ in run_pipeline(counting, many, batch_size=size, readers=WORKERS)) == 40 * size
-    assert sizes.count(size) >= 40 - 2 * WORKERS * math.ceil(AHEAD / size)
+    many = list(itertools.islice(itertools.cycle(paths), 100 * size))
+    assert sum(1 for _ in run_pipeline(counting, many, batch_size=size, readers=WORKERS)) == 100 * size
+    assert sizes.count(size) >= 100 - 2 * WORKERS * math.ceil(AHEAD / size)
 
 
 @pytest.mark.parametrize("readers", [1, 2, 8])
