@@ -2,8 +2,8 @@
 
 A scan that changes threads between reading and inference costs two wake-ups and a wait for the interpreter lock, as
 much time as finding its head. Here a thread that has read scans runs them, and nothing is handed over but the records.
-It reads a few batches before it runs them: decoder and graph push each other out of a processor's caches, and loading
-again what was pushed out takes a twentieth of all time where that happens in every batch (docs/decisions/0031).
+It reads a few batches before it runs them, which takes a twentieth less time than one after the other: most likely
+decoder and graph push each other out of a processor's caches, and so do it less often (docs/decisions/0031).
 """
 
 from __future__ import annotations
